@@ -1,0 +1,1 @@
+"""A stage folder becomes what goes to the board, with its own runner."""

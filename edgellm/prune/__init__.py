@@ -1,0 +1,1 @@
+"""Structural pruning of exported graphs: what goes makes the model smaller and faster."""

@@ -1,0 +1,1 @@
+"""Weights of an exported graph to fewer bits."""

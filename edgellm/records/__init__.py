@@ -1,0 +1,1 @@
+"""What crosses a process, a file or the network; standard library only."""

@@ -1,0 +1,1 @@
+"""Runs bundles on a board: numpy, onnxruntime and tokenizers, nothing else."""
