@@ -1,0 +1,82 @@
+"""``export``: a source becomes a stage folder that is proven equal to PyTorch."""
+
+from pathlib import Path
+
+from edgellm.export.architectures import ARCHITECTURES, read_shape
+from edgellm.export.decoder import build_decoder
+from edgellm.export.parity import measure_parity, require, torch_reference
+from edgellm.export.source import Source, open_source
+from edgellm.graph.stage_folder import finish_stage, save_graph, versions
+from edgellm.records import codec
+from edgellm.records.folder import claim_output, whole
+from edgellm.records.manifest import (
+    CHAT_TEMPLATE_FILE,
+    TOKENIZER_FILE,
+    KVLayout,
+    ModelFacts,
+    StageRecord,
+    Step,
+)
+from edgellm.records.progress import Progress, silent
+
+
+def export_model(
+    model: str, output: Path, *, force: bool = False, progress: Progress = silent
+) -> StageRecord:
+    """Export a model to a stage folder.
+
+    Args:
+        model: A named model, a hub id, a Hugging Face folder or a GGUF file.
+        output: The folder to write.
+        force: Replace ``output``.
+        progress: Told about every step.
+
+    Returns:
+        The folder's record; its step says what was measured against PyTorch.
+
+    Raises:
+        UsageError: No such model, or the output cannot be written.
+        UnsupportedModel: The architecture or its configuration cannot be exported.
+        ParityExceeded: The graph is not the model; nothing is written.
+    """
+    claim_output(output, force=force)
+    source = open_source(model, progress=progress)
+    with whole(output, force=force) as scratch:
+        facts = _write_graph(source, scratch, progress)
+        (scratch / TOKENIZER_FILE).write_text(source.tokenizer_json, encoding="utf-8")
+        if source.chat_template is not None:
+            (scratch / CHAT_TEMPLATE_FILE).write_text(source.chat_template, encoding="utf-8")
+        reference = torch_reference(source.config, source.weights, progress=progress)
+        progress("comparing with PyTorch", 0, 1)
+        parity = measure_parity(scratch, facts, reference)
+        require(parity, facts.name)
+        step = Step(
+            action="export",
+            parameters={**source.provenance, "route": facts.route},
+            measured={"parity": codec.to_json(parity)},
+            versions=versions("torch", "transformers", "onnx-ir", "onnxruntime"),
+        )
+        return finish_stage(scratch, facts, (step,))
+
+
+def _write_graph(source: Source, scratch: Path, progress: Progress) -> ModelFacts:
+    architecture = ARCHITECTURES.get(source.config["model_type"])
+    if architecture is None:
+        from edgellm.export.standard import export_standard
+
+        return export_standard(source, scratch, progress=progress)
+    shape = read_shape(source.config, architecture)
+    graph = build_decoder(source.name, architecture, shape, source.weights)
+    save_graph(graph, scratch, progress)
+    return ModelFacts(
+        name=source.name,
+        architecture=source.config["model_type"],
+        task="generate",
+        vocab_size=shape.vocab,
+        hidden_size=shape.hidden,
+        kv=KVLayout(shape.layers, shape.kv_heads, shape.head_dim, "float32", shape.max_context),
+        route="fused",
+        bos_token_id=source.bos_token_id,
+        stop_token_ids=source.stop_token_ids,
+        license=source.license,
+    )

@@ -1,0 +1,36 @@
+"""The stage of inference that a node belongs to: a fact of the graph, carried by the node.
+
+Names: ``embedding``, ``layers.I.attention_norm``, ``layers.I.attention``,
+``layers.I.feed_forward_norm``, ``layers.I.feed_forward``, ``final_norm``, ``head``.
+"""
+
+import re
+
+import onnx_ir as ir
+
+KEY = "edgellm.stage"
+EMBEDDING = "embedding"
+ATTENTION_NORM = "attention_norm"
+ATTENTION = "attention"
+FEED_FORWARD_NORM = "feed_forward_norm"
+FEED_FORWARD = "feed_forward"
+FINAL_NORM = "final_norm"
+HEAD = "head"
+
+LAYER = re.compile(r"(?:^|(?<=\.))layers\.(\d+)\.")
+
+
+def of(node: ir.Node) -> str | None:
+    """Return the stage of ``node``, or None in a graph of the standard route."""
+    return node.metadata_props.get(KEY)
+
+
+def layer_of(name: str) -> int | None:
+    """Return the layer in a stage, node or initializer name; None outside the layers."""
+    match = LAYER.search(name)
+    return int(match.group(1)) if match else None
+
+
+def kind_of(stage: str) -> str:
+    """Return a stage's name without its layer: ``layers.3.attention`` is ``attention``."""
+    return stage.rsplit(".", 1)[-1]

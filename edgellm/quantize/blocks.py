@@ -1,0 +1,121 @@
+"""Block-wise integers for a matrix, in the layout of onnxruntime's MatMulNBits.
+
+A block is ``group_size`` consecutive weights of one output row with one scale:
+``weight = (q - zero_point) * scale``. The rules are those of GGUF's Q8_0 and Q4_0 where the block
+is symmetric, so a tensor that came from such a file at the same group size is found again bit for
+bit: its largest weight is ``127 * scale`` (Q8_0) or ``-8 * scale`` (Q4_0), and dividing gives the
+scale exactly.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """A quantized matrix of ``rows`` x ``columns``.
+
+    Attributes:
+        data: ``(rows, blocks, group_size * bits / 8)``; two 4-bit values a byte, the first low.
+        scales: ``(rows, blocks)``.
+        zero_points: ``(rows, ceil(blocks * bits / 8))``, packed as ``data``; None where symmetric:
+            then 128 or 8.
+        bits: 8 or 4.
+        group_size: Weights in a block; the last block of a row is filled up with zeros.
+        columns: Weights in a row.
+    """
+
+    data: Bytes
+    scales: Float
+    zero_points: Bytes | None
+    bits: int
+    group_size: int
+    columns: int
+
+    def dequantize(self) -> Float:
+        """Return the weights ``(rows, columns)`` that the blocks stand for."""
+        rows, blocks = self.scales.shape
+        values = _unpack(self.data, self.bits).astype(np.float32)
+        if self.zero_points is None:
+            zero: Float | float = float(1 << (self.bits - 1))
+        else:
+            zero = _unpack(self.zero_points, self.bits)[:, :blocks, None].astype(np.float32)
+        weights: Float = ((values - zero) * self.scales[..., None]).reshape(rows, -1)
+        return weights[:, : self.columns]
+
+
+def quantize_blocks(weight: Float, *, bits: int, group_size: int, symmetric: bool) -> Blocks:
+    """Quantize a matrix ``(rows, columns)``, every block on its own.
+
+    Args:
+        weight: The matrix; a row is one output of the layer.
+        bits: 8 or 4.
+        group_size: Weights in a block: a power of two, at least 16.
+        symmetric: Zero points fixed in the middle; else chosen per block.
+    """
+    rows, columns = weight.shape
+    padded = -columns % group_size
+    blocks = np.pad(weight, ((0, 0), (0, padded))).reshape(rows, -1, group_size)
+    if symmetric:
+        scales, zero = _symmetric(blocks, bits), None
+        middle: Float | float = float(1 << (bits - 1))
+    else:
+        scales, zero = _asymmetric(blocks, bits)
+        middle = zero[..., None]
+    inverse = np.divide(1.0, scales, out=np.zeros_like(scales), where=scales != 0)
+    # Half rounds up, as GGUF's reference does.
+    values = np.floor(blocks * inverse[..., None] + (middle + np.float32(0.5)))
+    data = np.clip(values, 0, (1 << bits) - 1, out=values).astype(np.uint8)
+    return Blocks(
+        data=_pack(data, bits),
+        scales=scales,
+        zero_points=None if zero is None else _pack(zero.astype(np.uint8), bits),
+        bits=bits,
+        group_size=group_size,
+        columns=columns,
+    )
+
+
+def _symmetric(blocks: Float, bits: int) -> Float:
+    """Scales of blocks whose zero point is the middle.
+
+    With 8 bits the range is -127..127. With 4 bits it is -8..7, and the weight of the largest
+    magnitude takes the -8, whatever its sign: half a step more of range for free.
+    """
+    if bits == 8:
+        scales: Float = np.abs(blocks).max(axis=-1) / np.float32(127)
+        return scales
+    at = np.abs(blocks).argmax(axis=-1)[..., None]
+    extreme = np.take_along_axis(blocks, at, axis=-1)[..., 0]
+    return extreme / np.float32(-(1 << (bits - 1)))
+
+
+def _asymmetric(blocks: Float, bits: int) -> tuple[Float, Float]:
+    """Scales and zero points of blocks that span from their smallest to their largest weight."""
+    top = np.float32((1 << bits) - 1)
+    low = np.minimum(blocks.min(axis=-1), 0)
+    high = np.maximum(blocks.max(axis=-1), 0)
+    scales: Float = (high - low) / top
+    zero = np.divide(-low, scales, out=np.zeros_like(low), where=scales != 0)
+    return scales, np.clip(np.round(zero), 0, top)
+
+
+def _pack(values: Bytes, bits: int) -> Bytes:
+    """Pack the last axis: itself for 8 bits, two a byte for 4, an odd end filled with zero."""
+    if bits == 8:
+        return values
+    if values.shape[-1] % 2:
+        values = np.concatenate([values, np.zeros_like(values[..., :1])], axis=-1)
+    low, high = values[..., 0::2], values[..., 1::2]
+    return np.bitwise_or(low, np.left_shift(high, np.uint8(4)))
+
+
+def _unpack(packed: Bytes, bits: int) -> Bytes:
+    if bits == 8:
+        return packed
+    return np.stack([packed & 15, packed >> 4], axis=-1).reshape(*packed.shape[:-1], -1)

@@ -1,0 +1,106 @@
+"""Weights to blocks of 8 or 4 bits, multiplied by MatMulNBits.
+
+``accuracy_level`` 4 lets the operator quantize activations to int8 inside; without it the weights
+would be expanded to float for every token.
+"""
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgellm.quantize.blocks import Blocks, quantize_blocks
+from edgellm.quantize.matmuls import WeightMatMul, constant
+from edgellm.quantize.rewrite import absorb, add_initializer, become, insert
+from edgellm.quantize.scheme import Scheme, fitting_group
+
+INT8_ACTIVATIONS = 4
+
+
+def quantize_matmul(graph: ir.Graph, matmul: WeightMatMul, scheme: Scheme) -> Blocks:
+    """Turn one matmul and its bias into a MatMulNBits node; return the blocks."""
+    weight = matmul.rows()
+    wanted = scheme.head_group_size if matmul.is_head else scheme.group_size
+    assert wanted is not None
+    bits = scheme.head_bits if matmul.is_head else scheme.bits
+    blocks = quantize_blocks(
+        weight,
+        bits=bits,
+        group_size=fitting_group(weight.shape[1], wanted),
+        symmetric=scheme.symmetric or matmul.is_head,
+    )
+    inputs: list[ir.Value | None] = [
+        matmul.node.inputs[0],
+        *add_blocks(graph, str(matmul.weight.name), blocks),
+    ]
+    if matmul.bias is not None:
+        inputs += [None] * (5 - len(inputs)) + [absorb(graph, matmul.bias)]
+    become(
+        matmul.node,
+        "MatMulNBits",
+        inputs,
+        {
+            "N": weight.shape[0],
+            "K": weight.shape[1],
+            "bits": bits,
+            "block_size": blocks.group_size,
+            "accuracy_level": INT8_ACTIVATIONS,
+        },
+    )
+    return blocks
+
+
+def add_blocks(graph: ir.Graph, name: str, blocks: Blocks) -> list[ir.Value]:
+    """Add the initializers of ``blocks``: data, scales and, where asymmetric, zero points."""
+    values = [
+        add_initializer(graph, f"{name}.q", blocks.data),
+        add_initializer(graph, f"{name}.scales", blocks.scales),
+    ]
+    if blocks.zero_points is not None:
+        values.append(add_initializer(graph, f"{name}.zero_points", blocks.zero_points))
+    return values
+
+
+def quantize_embedding(graph: ir.Graph, node: ir.Node, scheme: Scheme) -> Blocks:
+    """Turn the embedding's Gather into one of blocks; they are the head's where it is tied."""
+    table = node.inputs[0]
+    assert table is not None
+    weight = constant(table)
+    blocks = quantize_blocks(
+        weight,
+        bits=scheme.head_bits,
+        group_size=fitting_group(weight.shape[1], scheme.head_group_size),
+        symmetric=True,
+    )
+    data, scales = add_blocks(graph, str(table.name), blocks)
+    axis = add_initializer(graph, f"{node.name}.axis", _int64(2))
+    shape = add_initializer(graph, f"{node.name}.shape", _int64(0, 0, -1))
+    # MatMulNBits takes (rows, blocks, bytes), and so does the gather if a block is its last axis:
+    # one tensor serves both, and only the gathered rows are reshaped.
+    scales = insert(graph, node, "Unsqueeze", "scales", [scales, axis])
+    gathered = insert(
+        graph,
+        node,
+        "GatherBlockQuantized",
+        "blocks",
+        [data, node.inputs[1], scales],
+        {
+            "bits": blocks.bits,
+            "block_size": blocks.group_size,
+            "gather_axis": 0,
+            "quantize_axis": 2,
+        },
+    )
+    if blocks.columns % blocks.group_size:
+        gathered = insert(graph, node, "Reshape", "padded", [gathered, shape])
+        starts, ends, axes = (
+            add_initializer(graph, f"{node.name}.{part}", _int64(value))
+            for part, value in (("start", 0), ("end", blocks.columns), ("last", 2))
+        )
+        become(node, "Slice", [gathered, starts, ends, axes], {})
+    else:
+        become(node, "Reshape", [gathered, shape], {})
+    return blocks
+
+
+def _int64(*values: int) -> NDArray[np.int64]:
+    return np.array(values, dtype=np.int64)
