@@ -1,0 +1,48 @@
+"""What can be counted here: hardware cycles, else reference cycles, else time alone."""
+
+import contextlib
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgellm.measure import perf_event
+from edgellm.measure.clock import NO_COUNTERS, Counters
+from edgellm.measure.reference import ReferenceCounter, find_rate
+from edgellm.records.report import REFERENCE_CYCLES, Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCounters:
+    """Counters that run, and what this machine lacks."""
+
+    counters: Counters
+    missing: tuple[Unavailable, ...] = ()
+
+
+@contextlib.contextmanager
+def open_counters(
+    *, open_event: perf_event.Open = perf_event.open_event, root: Path = Path("/")
+) -> Iterator[OpenCounters]:
+    """Open the best counters of this machine; see :mod:`edgellm.measure.perf_event` for when.
+
+    Args:
+        open_event: Opens one hardware event.
+        root: Where ``proc`` and ``sys`` are; for tests.
+
+    Yields:
+        The counters, with a reason for every step down.
+    """
+    hardware, missing = perf_event.open_counters(open_event=open_event, root=root)
+    if hardware is not None:
+        unused = Unavailable(REFERENCE_CYCLES, "not needed: the hardware's own cycles are counted")
+        try:
+            yield OpenCounters(hardware, (*missing, unused))
+        finally:
+            hardware.close()
+        return
+    rate = find_rate(platform.machine(), root)
+    if isinstance(rate, Unavailable):
+        yield OpenCounters(NO_COUNTERS, (*missing, rate))
+    else:
+        yield OpenCounters(ReferenceCounter(rate), missing)

@@ -1,0 +1,45 @@
+import errno
+import os
+import platform
+
+import pytest
+
+from edgellm.measure.counters import open_counters
+
+
+def refuse(event, group):
+    raise FileNotFoundError(errno.ENOENT, "no")
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """A machine whose kernel says nothing."""
+    return tmp_path
+
+
+def test_hardware_cycles_come_first(tmp_path):
+    read, write = os.pipe()
+    with open_counters(open_event=lambda event, group: os.dup(read)) as opened:
+        assert [info.name for info in opened.counters.infos] == ["cycles", "instructions"]
+        assert [gap.what for gap in opened.missing] == ["reference_cycles"]
+    os.close(read)
+    os.close(write)
+
+
+def test_without_hardware_reference_cycles_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text("BogoMIPS\t: 108.00\n")
+    with open_counters(open_event=refuse, root=tmp_path) as opened:
+        assert [info.name for info in opened.counters.infos] == ["reference_cycles"]
+        assert [gap.what for gap in opened.missing] == ["cycles", "instructions"]
+
+
+def test_without_a_known_rate_time_alone_is_left_and_all_three_reasons(bare):
+    with open_counters(open_event=refuse, root=bare) as opened:
+        assert opened.counters.read(5) == ()
+        assert [gap.what for gap in opened.missing] == [
+            "cycles",
+            "instructions",
+            "reference_cycles",
+        ]
