@@ -1,0 +1,167 @@
+"""A stage folder becomes a bundle: model, tokenizer, golden tokens, runner, and a manifest."""
+
+import platform
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import onnxruntime as ort
+from tokenizers import Tokenizer
+
+from edgellm.bundle import pack
+from edgellm.bundle.chat import Derived, derive
+from edgellm.bundle.runner_archive import runner_archive
+from edgellm.errors import UnsupportedModel, UsageError
+from edgellm.graph.stage_folder import StageFolder, load_graph, open_stage, versions
+from edgellm.records import codec, folder
+from edgellm.records.manifest import (
+    CHAT_TEMPLATE_FILE,
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    RUNNER_FILE,
+    TOKENIZER_FILE,
+    BundleManifest,
+    ChatTemplate,
+    Golden,
+    GoldenSet,
+    Step,
+)
+from edgellm.records.progress import Progress, silent
+from edgellm.records.quality import Quality
+from edgellm.runner import golden
+from edgellm.runner.requirements import DOMAINS, OPERATORS, REQUIRES
+from edgellm.runner.session import Session
+from edgellm.runner.text import prompt_ids
+
+# Words, digits and another script: each takes another way through the tokenizer.
+GOLDEN_PROMPTS = ("What is a clock cycle?", "1, 2, 3, 5, 8, 13,", "今天天气很好。")
+GOLDEN_TOKENS = 16
+# Nats by which another machine's logits may differ: see docs on golden tokens.
+GOLDEN_TOLERANCE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A bundle that was written.
+
+    Attributes:
+        path: The folder or file.
+        manifest: What it says.
+        note: What its user should know of the chat template; None where nothing.
+    """
+
+    path: Path
+    manifest: BundleManifest
+    note: str | None
+
+
+def build_bundle(
+    stage_path: Path,
+    output: Path,
+    *,
+    quality: Quality | None = None,
+    force: bool = False,
+    progress: Progress = silent,
+) -> Built:
+    """Write a bundle: one file where ``output`` ends in ``.edgellm``, else a folder.
+
+    Args:
+        stage_path: The stage folder; it is checked first.
+        output: What to write.
+        quality: What ``edgellm evaluate`` found, to go with the bundle.
+        force: Replace ``output``.
+        progress: Told about checking, golden tokens and writing.
+
+    Raises:
+        UsageError: ``stage_path`` is no stage folder, or ``output`` cannot be written.
+        BundleInvalid: A file of the stage folder is damaged.
+        UnsupportedModel: The graph uses operators that the runner does not have.
+    """
+    folder.claim_output(output, force=force)
+    stage = open_stage(stage_path, progress=progress)
+    if not (stage_path / TOKENIZER_FILE).is_file():
+        raise UsageError(f"{stage_path} has no {TOKENIZER_FILE}, so it cannot be bundled")
+    operators = _operators(stage)
+    tokenizer = Tokenizer.from_file(str(stage_path / TOKENIZER_FILE))
+    derived = _chat(stage, tokenizer)
+    goldens = _golden(stage, tokenizer, derived.chat, progress)
+    kept = [entry for entry in stage.record.files if entry.path != CHAT_TEMPLATE_FILE]
+    with tempfile.TemporaryDirectory() as scratch:
+        small = Path(scratch)
+        codec.write(small / GOLDEN_FILE, goldens)
+        (small / RUNNER_FILE).write_bytes(runner_archive())
+        made = folder.entries(small, (GOLDEN_FILE, RUNNER_FILE))
+        manifest = BundleManifest(
+            model=stage.record.model,
+            provenance=(*stage.record.provenance, _step(stage, derived)),
+            files=tuple(sorted((*kept, *made), key=lambda entry: entry.path)),
+            requires={**REQUIRES, **operators},
+            chat=derived.chat,
+            quality=codec.to_json(quality) if quality else {},
+        )
+        codec.write(small / MANIFEST_FILE, manifest)
+        files = {entry.path: stage_path / entry.path for entry in kept}
+        files |= {name: small / name for name in (GOLDEN_FILE, RUNNER_FILE, MANIFEST_FILE)}
+        with folder.whole(output, force=force) as target:
+            pack.write(files, target, one_file=output.suffix == pack.SUFFIX, progress=progress)
+    return Built(output, manifest, derived.note)
+
+
+def _operators(stage: StageFolder) -> dict[str, str]:
+    imports = {domain or "ai.onnx": version for domain, version in _imports(stage).items()}
+    for domain in imports:
+        if domain not in DOMAINS:
+            raise UnsupportedModel(
+                f"{stage.path} uses operators of the domain {domain!r}, which the runner does not "
+                f"have (it has {', '.join(DOMAINS)}): export the model again"
+            )
+    return {OPERATORS + domain: f">={version}" for domain, version in sorted(imports.items())}
+
+
+def _imports(stage: StageFolder) -> Mapping[str, int]:
+    return load_graph(stage).graph.opset_imports
+
+
+def _chat(stage: StageFolder, tokenizer: Tokenizer) -> Derived:
+    path = stage.path / CHAT_TEMPLATE_FILE
+    if not path.is_file():
+        return Derived(None, None)
+    model = stage.record.model
+    bos = "" if model.bos_token_id is None else tokenizer.id_to_token(model.bos_token_id)
+    eos = tokenizer.id_to_token(model.stop_token_ids[0]) if model.stop_token_ids else ""
+    today = datetime.now(UTC).date()
+    return derive(path.read_text(encoding="utf-8"), bos=bos or "", eos=eos or "", today=today)
+
+
+def _golden(
+    stage: StageFolder, tokenizer: Tokenizer, chat: ChatTemplate | None, progress: Progress
+) -> GoldenSet:
+    model = stage.record.model
+    room = model.kv.max_context - GOLDEN_TOKENS
+    if room < 1:
+        raise UsageError(
+            f"{model.name} has a context of {model.kv.max_context} tokens, "
+            f"too short for golden tokens ({GOLDEN_TOKENS} and a prompt)"
+        )
+    prompts = [prompt_ids(tokenizer, text, chat)[:room] for text in GOLDEN_PROMPTS]
+    longest = max(len(ids) for ids in prompts)
+    session = Session(stage.path / MODEL_FILE, model, context=longest + GOLDEN_TOKENS)
+    done: list[Golden] = []
+    for ids in prompts:
+        progress("computing golden tokens", len(done), len(prompts))
+        done.append(golden.record(session, ids, GOLDEN_TOKENS))
+    machine = f"{platform.machine()}, onnxruntime {ort.__version__}"
+    return GoldenSet(machine, GOLDEN_TOLERANCE, tuple(done))
+
+
+def _step(stage: StageFolder, derived: Derived) -> Step:
+    return Step(
+        action="bundle",
+        parameters={"golden_tokens": GOLDEN_TOKENS},
+        measured={"chat_template": derived.note} if derived.note else {},
+        versions=versions("onnxruntime", "tokenizers", "jinja2"),
+        input_digest=stage.record.digest,
+    )

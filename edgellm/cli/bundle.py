@@ -1,0 +1,46 @@
+"""``edgellm bundle``."""
+
+from pathlib import Path
+
+import click
+
+from edgellm.cli._common import emit, handle_errors, json_option, output_option, progress
+
+
+@click.command("bundle", short_help="Pack a model with its runner, for a board.")
+@click.argument("stage", metavar="DIR", type=click.Path(path_type=Path))
+@output_option("Bundle, one file where the name ends in .edgellm, else a folder,")
+@click.option(
+    "--quality",
+    "quality_file",
+    type=click.Path(path_type=Path),
+    help="What edgellm evaluate wrote about DIR; it goes with the bundle.",
+)
+@json_option
+@handle_errors
+def command(
+    *, stage: Path, output: Path, force: bool, quality_file: Path | None, as_json: bool
+) -> None:
+    """Pack a stage folder with all that a board needs beside numpy, onnxruntime and tokenizers.
+
+    The bundle holds the model, the tokenizer, the chat template as a table, golden tokens that
+    tell whether a board answers as this machine does, and the runner itself: an .edgellm file is a
+    program, and a folder has runner.pyz.
+
+    \b
+    Examples:
+      edgellm bundle int8 -o smol.edgellm
+      python3 smol.edgellm run --prompt "What is a clock cycle?"
+    """
+    from edgellm.bundle.build import build_bundle
+    from edgellm.records import codec
+    from edgellm.records.quality import Quality
+
+    quality = codec.read(Quality, quality_file) if quality_file else None
+    with progress() as told:
+        built = build_bundle(stage, output, quality=quality, force=force, progress=told)
+    if built.note:
+        click.echo(f"edgellm: note: {built.note}", err=True)
+    size = sum(entry.bytes for entry in built.manifest.files)
+    result = {"bundle": str(output), "bytes": size, "digest": built.manifest.digest}
+    emit(as_json, {**result, "note": built.note}, f"{output}: {size / (1 << 20):.1f} MiB")

@@ -1,0 +1,337 @@
+"""``edgellm-run BUNDLE COMMAND``: the board's command line.
+
+``edgellm run`` on the host is the same code, so a bundle behaves alike in both places.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import edgellm
+from edgellm.errors import EdgellmError, ParityExceeded, UsageError
+from edgellm.measure.memory import peak_rss_bytes
+from edgellm.records import codec
+from edgellm.records.manifest import MANIFEST_FILE
+from edgellm.records.progress import Progress
+from edgellm.runner import cpus, golden, inspect_text
+from edgellm.runner.generate import Ending, Generation, Result
+from edgellm.runner.load import Bundle, open_bundle
+from edgellm.runner.sampling import Sampling
+from edgellm.runner.session import Session
+from edgellm.runner.text import from_utf8, prompt_ids
+
+SPEAK_SECONDS = 2.0  # work shorter than this says nothing, longer work speaks this often
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Command:
+    """A command: what it is for, its options, and what it does."""
+
+    help: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+    execute: Callable[[argparse.Namespace], None]
+    examples: tuple[str, ...]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the board's command line and exit."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    home = _home()
+    if home and (not arguments or arguments[0] in COMMANDS):
+        arguments.insert(0, str(home))
+    parser = argparse.ArgumentParser(
+        prog="edgellm-run",
+        description="Run a bundle: generate text, check it, or measure it.",
+        epilog="BUNDLE may be left out where the program lies in its bundle.",
+    )
+    parser.add_argument("--version", action="version", version=edgellm.__version__)
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="a folder or .edgellm file")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        prog = f"edgellm-run BUNDLE {name}"
+        command.add_options(subparsers.add_parser(name, prog=prog, **_about(command, prog)))
+    parsed = parser.parse_args(arguments)
+    sys.exit(_guarded(COMMANDS[parsed.command], parsed, "edgellm-run"))
+
+
+def run_one(name: str, argv: Sequence[str]) -> int:
+    """Run one command as ``edgellm NAME BUNDLE ...`` on the host; return the exit code."""
+    command, prog = COMMANDS[name], f"edgellm {name}"
+    parser = argparse.ArgumentParser(prog=prog, **_about(command, f"{prog} BUNDLE"))
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="a folder or .edgellm file")
+    command.add_options(parser)
+    return _guarded(command, parser.parse_args(argv), "edgellm")
+
+
+def _about(command: Command, prog: str) -> dict[str, Any]:
+    examples = "\n".join(f"  {prog} {example}".rstrip() for example in command.examples)
+    return {
+        "description": command.help,
+        "epilog": f"Examples:\n{examples}",
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+    }
+
+
+def _home() -> Path | None:
+    """Return the bundle that this program was started from, if it was."""
+    archive = Path(edgellm.__file__).parents[1]
+    if not archive.is_file():
+        return None
+    with zipfile.ZipFile(archive) as opened:
+        if MANIFEST_FILE in opened.namelist():
+            return archive
+    return archive.parent if (archive.parent / MANIFEST_FILE).is_file() else None
+
+
+def _guarded(command: Command, arguments: argparse.Namespace, prog: str) -> int:
+    try:
+        command.execute(arguments)
+        sys.stdout.flush()
+    except EdgellmError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"\n{prog}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read us has gone; what is still buffered must not raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return 0
+
+
+# run ---------------------------------------------------------------------------------------
+
+
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    prompt = parser.add_mutually_exclusive_group()
+    prompt.add_argument("--prompt", help="text to answer; from stdin where neither is given")
+    prompt.add_argument("--prompt-file", type=Path, help="file with the text to answer, in UTF-8")
+    parser.add_argument("--system", help="system message, where the chat template takes one")
+    parser.add_argument("--raw", action="store_true", help="continue the text as it is: no chat")
+    parser.add_argument("--max-tokens", type=int, default=256, help="most tokens to generate (256)")
+    parser.add_argument(
+        "--stop", action="append", default=[], help="end before this text; repeatable"
+    )
+    for name, kind, text in (
+        ("temperature", float, "0 is greedy (0)"),
+        ("top-k", int, "keep this many most probable tokens; 0 is all (0)"),
+        ("top-p", float, "keep the most probable tokens up to this probability (1)"),
+        ("min-p", float, "keep tokens at least this fraction as probable as the best (0)"),
+        ("repetition-penalty", float, "above 1 makes seen tokens less likely (1)"),
+        ("seed", int, "start of the random numbers; another each time where not given"),
+    ):
+        default = getattr(SAMPLING_DEFAULTS, name.replace("-", "_"))
+        parser.add_argument(f"--{name}", type=kind, default=default, help=text)
+    parser.add_argument("--context", type=int, help="capacity in tokens; the model's maximum")
+    _common_options(parser)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    fields = [field.name for field in dataclasses.fields(Sampling)]
+    sampling = Sampling(**{name: getattr(arguments, name) for name in fields})
+    prompt = _prompt(arguments)
+    stops = tuple(_text(stop, "--stop") for stop in arguments.stop)
+    bundle, session, load_ns = _open(arguments, arguments.context)
+    model = bundle.manifest.model
+    ending = Ending(model.stop_token_ids, stops, arguments.max_tokens)
+    chat = None if arguments.raw else bundle.manifest.chat
+    system = None if arguments.system is None else _text(arguments.system, "--system")
+    ids = prompt_ids(bundle.tokenizer, prompt, chat, system)
+    generation = Generation(session, bundle.tokenizer, ids, ending, sampling)
+    for piece in generation:
+        if not arguments.json:
+            print(piece, end="", flush=True)
+    result = generation.result
+    if arguments.json:
+        print(json.dumps(_facts(result, load_ns), ensure_ascii=False))
+    else:
+        print(flush=True)
+        print(_summary(result), file=sys.stderr)
+
+
+def _prompt(arguments: argparse.Namespace) -> str:
+    if arguments.prompt is not None:
+        return _text(arguments.prompt, "--prompt")
+    if arguments.prompt_file is not None:
+        try:
+            data, source = arguments.prompt_file.read_bytes(), str(arguments.prompt_file)
+        except OSError as error:
+            raise UsageError(
+                f"{arguments.prompt_file} cannot be read ({error.strerror}): give a text file"
+            ) from None
+    else:
+        if sys.stdin.isatty():
+            raise UsageError(
+                "there is no prompt: give --prompt TEXT, --prompt-file FILE, or a pipe"
+            )
+        data, source = sys.stdin.buffer.read(), "the prompt on stdin"
+    return from_utf8(data, source).removesuffix("\n")  # the end of a text file's last line
+
+
+def _text(argument: str, name: str) -> str:
+    """Return a command line's text, whose bytes Python lets through as they are."""
+    return from_utf8(os.fsencode(argument), name)
+
+
+def _facts(result: Result, load_ns: int) -> dict[str, Any]:
+    return {
+        "text": result.text,
+        "finish_reason": result.finish_reason,
+        "prompt_tokens": len(result.prompt_ids),
+        "output_tokens": len(result.output_ids),
+        "output_ids": result.output_ids,
+        "seed": result.seed,
+        "load_ns": load_ns,
+        "prefill_ns": result.prefill_ns,
+        "decode_ns": result.decode_ns,
+        "peak_rss_bytes": peak_rss_bytes(),
+    }
+
+
+def _summary(result: Result) -> str:
+    prompt, steps = len(result.prompt_ids), len(result.output_ids) - 1
+    parts = [f"prompt {prompt} tokens, {prompt / result.prefill_ns * 1e9:.0f} tok/s"]
+    if steps > 0:
+        parts.append(f"answer {steps + 1} tokens, {steps / result.decode_ns * 1e9:.1f} tok/s")
+    parts.append(f"ended by {result.finish_reason}")
+    return f"[{'; '.join(parts)}]"
+
+
+# selftest, bench, inspect ------------------------------------------------------------------
+
+
+def _selftest(arguments: argparse.Namespace) -> None:
+    bundle, session, _ = _open(arguments, None)
+    wanted = bundle.golden()
+    replays = golden.replay_all(session, wanted, _progress())
+    good = all(replay.within(wanted.tolerance) for replay in replays)
+    if arguments.json:
+        record = {"equal": good, "tolerance": wanted.tolerance, "prompts": replays}
+        print(json.dumps(codec.to_json(record)))
+    else:
+        print("\n".join(golden.describe(replay, wanted.tolerance) for replay in replays))
+    if not good:
+        raise ParityExceeded(
+            f"{bundle.path} does not answer here as on the machine that made it "
+            f"({wanted.machine}): make the bundle on a machine like this one, or report it"
+        )
+
+
+def _bench_options(parser: argparse.ArgumentParser) -> None:
+    from edgellm.runner.harness import Plan
+
+    for field in dataclasses.fields(Plan):
+        if field.name != "threads":  # with the common options
+            name, default = field.name.replace("_", "-"), field.default
+            parser.add_argument(f"--{name}", type=int, default=default, help=f"({default})")
+    parser.add_argument("-o", "--output", type=Path, help="report to write, with the raw samples")
+    _common_options(parser)
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    from edgellm.runner import bench_text
+    from edgellm.runner.harness import Plan, measure_bundle
+
+    _pin(arguments)
+    fields = [field.name for field in dataclasses.fields(Plan)]
+    plan = Plan(**{name: getattr(arguments, name) for name in fields})
+    report = measure_bundle(arguments.bundle, plan, progress=_progress())
+    if arguments.output:
+        codec.write(arguments.output, report)
+    print(codec.dumps(report) if arguments.json else bench_text.render(report))
+
+
+def _inspect(arguments: argparse.Namespace) -> None:
+    bundle = open_bundle(arguments.bundle, check=not arguments.no_check, progress=_progress())
+    if arguments.json:
+        print(codec.dumps(bundle.manifest), end="")
+    else:
+        print(inspect_text.render(bundle.path, bundle.manifest))
+
+
+# What they share ---------------------------------------------------------------------------
+
+
+def _common_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--threads", type=int, default=0, help="threads; 0 is one per core (0)")
+    parser.add_argument("--cpus", help="cores to stay on, such as 0-3 or 4,5")
+    _file_options(parser)
+
+
+def _file_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--no-check", action="store_true", help="trust the weights' SHA-256")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _open(arguments: argparse.Namespace, context: int | None) -> tuple[Bundle, Session, int]:
+    """Open the bundle and its model; return also how long that took, in nanoseconds."""
+    _pin(arguments)
+    start_ns = time.perf_counter_ns()
+    bundle = open_bundle(arguments.bundle, check=not arguments.no_check, progress=_progress())
+    session = bundle.session(threads=arguments.threads, context=context)
+    return bundle, session, time.perf_counter_ns() - start_ns
+
+
+def _pin(arguments: argparse.Namespace) -> None:
+    if arguments.threads < 0:
+        raise UsageError(f"threads {arguments.threads} is not possible: it must be 0 or more")
+    if arguments.cpus is not None:
+        cores = cpus.parse(arguments.cpus)
+        cpus.pin(cores)
+        arguments.threads = arguments.threads or len(cores)
+
+
+def _progress() -> Progress:
+    spoke = time.monotonic()
+
+    def report(what: str, done: int, total: int) -> None:
+        nonlocal spoke
+        now = time.monotonic()
+        if now - spoke >= SPEAK_SECONDS:
+            spoke = now
+            print(f"{what} {done} of {total}", file=sys.stderr)
+
+    return report
+
+
+SAMPLING_DEFAULTS = Sampling()
+COMMANDS: Mapping[str, Command] = {
+    "run": Command(
+        "Answer a prompt, shown as it comes.",
+        _run_options,
+        _run,
+        (
+            '--prompt "What is a clock cycle?"',
+            "--prompt-file question.txt --temperature 0.7 --seed 1",
+        ),
+    ),
+    "selftest": Command(
+        "Replay the golden tokens: does this machine answer like the one that made the bundle?",
+        _common_options,
+        _selftest,
+        ("", "--threads 1"),
+    ),
+    "bench": Command(
+        "Measure the stages of an answer, in time and cycles.",
+        _bench_options,
+        _bench,
+        ("-o report.json", "--prompt-tokens 512 --threads 1 -o report.json"),
+    ),
+    "inspect": Command(
+        "Check every file, and show what the bundle says of itself.",
+        _file_options,
+        _inspect,
+        ("", "--json"),
+    ),
+}
+
+if __name__ == "__main__":
+    main()

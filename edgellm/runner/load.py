@@ -1,0 +1,125 @@
+"""Opens a bundle: everything it says is checked before anything of it runs."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from edgellm.errors import BundleInvalid
+from edgellm.records import codec
+from edgellm.records.manifest import (
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    TOKENIZER_FILE,
+    WEIGHTS_FILE,
+    BundleManifest,
+    GoldenSet,
+)
+from edgellm.records.progress import Progress, silent
+from edgellm.runner import requirements
+from edgellm.runner.members import Member, members
+from edgellm.runner.session import Session
+from edgellm.runner.weights import WeightsFile
+
+NEEDED = (MODEL_FILE, TOKENIZER_FILE, GOLDEN_FILE)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """An opened bundle, a folder or one file.
+
+    Attributes:
+        path: Where it lies.
+        manifest: What it says of itself.
+        files: Its files by name.
+        tokenizer: Text to token ids and back.
+    """
+
+    path: Path
+    manifest: BundleManifest
+    files: Mapping[str, Member]
+    tokenizer: Tokenizer
+
+    def session(self, *, threads: int = 0, context: int | None = None) -> Session:
+        """Open the model; its weights are mapped from where they lie, never copied whole.
+
+        Args:
+            threads: Threads of onnxruntime; 0 for one per core.
+            context: Capacity of the key-value cache in tokens; the model's maximum where None.
+
+        Raises:
+            UsageError: ``context`` is more than the model can do.
+            BundleInvalid: onnxruntime cannot open the model.
+        """
+        data = self.files.get(WEIGHTS_FILE)
+        return Session(
+            self.files[MODEL_FILE].read(),
+            self.manifest.model,
+            weights=WeightsFile(data.path, data.offset) if data else None,
+            threads=threads,
+            context=context,
+        )
+
+    def golden(self) -> GoldenSet:
+        """Read the golden tokens: what the bundle answered where it was made."""
+        name = f"{self.path}: {GOLDEN_FILE}"
+        return codec.loads(GoldenSet, self.files[GOLDEN_FILE].read(), name)
+
+
+def open_bundle(path: Path, *, check: bool = True, progress: Progress = silent) -> Bundle:
+    """Open a bundle and check it.
+
+    Args:
+        path: A folder or an ``.edgellm`` file.
+        check: Compare the weights with their SHA-256; every other file always is, and the sizes.
+        progress: Told about the check.
+
+    Raises:
+        UsageError: ``path`` does not exist or is not a bundle.
+        BundleInvalid: It is unfinished, damaged, too new, or needs other versions than are here;
+            the message names the file.
+        UnsupportedModel: It uses operators that the runner does not have.
+    """
+    found = members(path)
+    manifest = codec.loads(BundleManifest, found[MANIFEST_FILE].read(), f"{path}: {MANIFEST_FILE}")
+    requirements.check(manifest.requires, str(path))
+    listed = dict(_listed(path, manifest, found))
+    for done, entry in enumerate(manifest.files):
+        progress("checking files", done, len(manifest.files))
+        if (check or entry.path != WEIGHTS_FILE) and listed[entry.path].sha256() != entry.sha256:
+            raise BundleInvalid(
+                f"{path}: {entry.path} does not match its recorded SHA-256: it is damaged"
+            )
+    return Bundle(path, manifest, listed, _tokenizer(path, listed[TOKENIZER_FILE]))
+
+
+def _listed(
+    path: Path, manifest: BundleManifest, found: Mapping[str, Member]
+) -> Iterator[tuple[str, Member]]:
+    """Yield the files that the manifest lists; what else lies there is not used."""
+    names = {entry.path for entry in manifest.files}
+    for name in NEEDED:
+        if name not in names:
+            raise BundleInvalid(f"{path}: {MANIFEST_FILE} does not list {name}: make it again")
+    for entry in manifest.files:
+        member = found.get(entry.path)
+        if member is None:
+            raise BundleInvalid(f"{path} lacks {entry.path}: it is incomplete, make it again")
+        if member.size != entry.bytes:
+            raise BundleInvalid(
+                f"{path}: {entry.path} has {member.size} bytes, "
+                f"its record says {entry.bytes}: it is damaged"
+            )
+        yield entry.path, member
+
+
+def _tokenizer(path: Path, member: Member) -> Tokenizer:
+    try:
+        tokenizer = Tokenizer.from_str(member.read().decode())
+    except Exception as error:  # tokenizers raises no narrower class
+        raise BundleInvalid(f"{path}: {TOKENIZER_FILE} cannot be read ({error})") from error
+    tokenizer.no_truncation()  # a prompt that is too long is refused, not cut
+    tokenizer.no_padding()
+    return tokenizer
