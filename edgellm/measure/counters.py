@@ -9,7 +9,7 @@ from pathlib import Path
 from edgellm.measure import perf_event
 from edgellm.measure.clock import NO_COUNTERS, Counters
 from edgellm.measure.reference import ReferenceCounter, find_rate
-from edgellm.records.report import REFERENCE_CYCLES, Unavailable
+from edgellm.records.report import Unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,8 @@ def open_counters(
     """
     hardware, missing = perf_event.open_counters(open_event=open_event, root=root)
     if hardware is not None:
-        unused = Unavailable(REFERENCE_CYCLES, "not needed: the hardware's own cycles are counted")
         try:
-            yield OpenCounters(hardware, (*missing, unused))
+            yield OpenCounters(hardware, missing)
         finally:
             hardware.close()
         return

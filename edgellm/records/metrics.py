@@ -163,5 +163,9 @@ def _missing(report: Report, name: str) -> Unavailable:
         if gap.what in names:
             return Unavailable(name, gap.why)
     if name in QUALITY:
-        return Unavailable(name, "not evaluated before bundling")
-    return Unavailable(name, "not measured")
+        return Unavailable(name, _not_evaluated(report.bundle.quality))
+    return Unavailable(name, "not measured in this run")
+
+
+def _not_evaluated(quality: Mapping[str, object]) -> str:
+    return "evaluated without a reference" if quality else "not evaluated before bundling"

@@ -197,6 +197,13 @@ class Report:
     unavailable: tuple[Unavailable, ...] = ()
     warnings: tuple[Caution, ...] = ()
 
+    def missing(self) -> tuple[str, ...]:
+        """Return what could not be measured as sentences, each reason once."""
+        by_reason: dict[str, list[str]] = {}
+        for gap in self.unavailable:
+            by_reason.setdefault(gap.why, []).append(gap.what)
+        return tuple(f"{', '.join(what)} not measured: {why}" for why, what in by_reason.items())
+
     def stage(self, name: str) -> StageSamples | None:
         """Return the samples of a stage, or None where it was not run."""
         return next((stage for stage in self.stages if stage.stage == name), None)

@@ -127,7 +127,7 @@ def _all() -> tuple[Metric, ...]:
         Metric("itl_p99_ns", "ITL p99", MILLISECONDS),
         *times,
         *counts,
-        Metric("decode_ipc", "decode, instructions per cycle", PER_CYCLE),
+        Metric("decode_ipc", "IPC of decode", PER_CYCLE),
         *QUALITY.values(),
     )
 

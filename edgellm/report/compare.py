@@ -1,0 +1,300 @@
+"""Decides whether reports may be compared, and what the comparison shows; prints nothing."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from edgellm.errors import RegressionFound, UsageError
+from edgellm.records.metrics import Series, series_of, summarize
+from edgellm.records.report import INSTRUCTIONS, CounterInfo, Report, Unavailable
+from edgellm.records.units import (
+    COUNTER_LABELS,
+    METRICS,
+    QUALITY,
+    STAGES,
+    Metric,
+    stage_metric,
+)
+from edgellm.report import stats
+from edgellm.report.stats import Interval
+
+MIN_EFFECT = 0.02  # a smaller change is no news, however certain
+
+Verdict = Literal["better", "worse", "no difference shown", "too few samples", "not comparable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A report and the name of its column."""
+
+    name: str
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A metric of one report in the record's unit; ``why`` where it has none."""
+
+    median: float | None
+    mad: float | None = None
+    n: int = 0
+    interval: Interval | None = None
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A report against the reference.
+
+    Attributes:
+        verdict: What may be said.
+        ratio: Candidate / reference; None where one has no value, or the reference is 0.
+        interval: 95 % interval of the ratio; None where single values are compared.
+        why: For ``not comparable``.
+    """
+
+    verdict: Verdict
+    ratio: float | None = None
+    interval: Interval | None = None
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One metric over all reports; ``changes`` has an entry for each but the reference."""
+
+    metric: str
+    cells: tuple[Cell, ...]
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What reports say beside each other; the first is the reference."""
+
+    names: tuple[str, ...]
+    bundles: tuple[str, ...]
+    workload: str
+    machine: str
+    differences: tuple[str, ...]
+    notes: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+Look = Callable[[Report], object]
+
+WORKLOAD: Mapping[str, Look] = {
+    "prompt tokens": lambda r: r.workload.prompt_tokens,
+    "output tokens": lambda r: r.workload.output_tokens,
+    "context tokens": lambda r: r.workload.context_tokens,
+    "batch": lambda r: r.workload.batch,
+    "threads": lambda r: r.workload.threads,
+}
+MACHINE: Mapping[str, Look] = {
+    "board": lambda r: r.environment.board,
+    "CPU": lambda r: r.environment.cpu_model,
+    "machine": lambda r: r.environment.machine,
+    "cores": lambda r: r.environment.cores,
+    "affinity": lambda r: r.environment.affinity,
+    "memory": lambda r: r.environment.memory_bytes,
+    "governor": lambda r: sorted({str(p.governor) for p in r.environment.policies}),
+    "kernel": lambda r: r.environment.kernel,
+    "onnxruntime": lambda r: r.environment.versions.get("onnxruntime"),
+}
+
+
+def compare(reports: Sequence[Named], *, allow: bool = False) -> Comparison:
+    """Compare reports with the first of them.
+
+    Args:
+        reports: At least two.
+        allow: Compare although conditions differ; the differences are in the result.
+
+    Raises:
+        UsageError: Fewer than two, or conditions differ so that a verdict would mislead.
+    """
+    if len(reports) < 2:
+        raise UsageError("a comparison needs two reports or more")
+    reference, *others = reports
+    differences = [line for other in others for line in _differences(reference, other)]
+    if differences and not allow:
+        raise UsageError(
+            f"these reports cannot be compared: {differences[0]}; "
+            "measure under equal conditions, or add --allow to see the figures all the same"
+        )
+    work = reference.report.workload
+    facts = reference.report.environment
+    return Comparison(
+        names=tuple(named.name for named in reports),
+        bundles=tuple(
+            f"{named.report.bundle.name} {named.report.bundle.digest[:12]}" for named in reports
+        ),
+        workload=f"{work.prompt_tokens} prompt tokens, {work.output_tokens} output tokens, "
+        f"{work.threads} threads, {work.repetitions} repetitions",
+        machine=facts.board or facts.cpu_model or facts.machine,
+        differences=tuple(differences),
+        notes=tuple(_notes(reports)),
+        rows=tuple(_rows(reports)),
+    )
+
+
+def _differences(reference: Named, other: Named) -> list[str]:
+    """Return what makes a verdict misleading, one sentence each.
+
+    Either the bundle or the machine may differ, because that is the question; not both.
+    """
+    found = _unequal(WORKLOAD, reference, other)
+    if reference.report.bundle.digest != other.report.bundle.digest:
+        found += _unequal(MACHINE, reference, other)
+    return found
+
+
+def _unequal(looks: Mapping[str, Look], reference: Named, other: Named) -> list[str]:
+    return [
+        f"{what} is {_plain(a)} in {reference.name} and {_plain(b)} in {other.name}"
+        for what, look in looks.items()
+        if (a := look(reference.report)) != (b := look(other.report))
+    ]
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(str, value)) or "unknown"
+    return "unknown" if value is None else str(value)
+
+
+def _notes(reports: Sequence[Named]) -> list[str]:
+    """Return what readers should know, each sentence once with the reports that it is about."""
+    about: dict[str, list[str]] = {}
+    for named in reports:
+        for sentence in _sentences(named.report, reports[0]):
+            about.setdefault(sentence, []).append(named.name)
+    return [f"{', '.join(names)}: {sentence}" for sentence, names in about.items()]
+
+
+def _sentences(report: Report, reference: Named) -> list[str]:
+    first = reference.report
+    found = [caution.sentence for caution in report.warnings] + list(report.missing())
+    if report.workload.prompt_sha256 != first.workload.prompt_sha256:
+        found.append("another tokenizer, so the same number of tokens is other text")
+    elif set(report.output_sha256) != set(first.output_sha256):
+        found.append(f"produced other tokens than {reference.name}")
+    return found
+
+
+def _rows(reports: Sequence[Named]) -> list[Row]:
+    series = [series_of(named.report) for named in reports]
+    rows = []
+    for name, metric in METRICS.items():
+        found = [values[name] for values in series]
+        if all(isinstance(values, Unavailable) for values in found) and name in COUNTED:
+            continue  # the notes say once that the counter is not there
+        changes = (
+            _change(metric, values, found[0], _unlike(name, named.report, reports[0].report))
+            for values, named in zip(found[1:], reports[1:], strict=True)
+        )
+        rows.append(Row(name, tuple(map(_cell, found)), tuple(changes)))
+    return rows
+
+
+COUNTED = {
+    stage_metric(stage.name, counter): counter for stage in STAGES for counter in COUNTER_LABELS
+} | {"decode_ipc": INSTRUCTIONS}
+"""Metrics that come from a counter, and which."""
+
+EVALUATION = ("text", "context_tokens", "stride_tokens", "feeding")
+"""What must be equal in two evaluations for their figures to be compared."""
+
+
+def _counter(report: Report, metric: str) -> CounterInfo | None:
+    return next((c for c in report.counters if c.name == COUNTED.get(metric)), None)
+
+
+def _unlike(metric: str, report: Report, reference: Report) -> str:
+    """Return why two values of a metric measure different things, or an empty string."""
+    info, first = _counter(report, metric), _counter(reference, metric)
+    if info and first and info != first:
+        return f"counted differently ({info.source} against {first.source})"
+    here, there = report.bundle.quality, reference.bundle.quality
+    unequal = [key for key in EVALUATION if here.get(key) != there.get(key)]
+    if metric in QUALITY and unequal:
+        return f"evaluated with another {unequal[0].removesuffix('_tokens')}"
+    return ""
+
+
+def _cell(found: Series | Unavailable) -> Cell:
+    if isinstance(found, Unavailable):
+        return Cell(None, why=found.why)
+    summary = summarize(found)
+    interval = stats.median_interval(found) if summary.n > 1 else None
+    return Cell(summary.median, summary.mad if summary.n > 1 else None, summary.n, interval)
+
+
+def _change(
+    metric: Metric, found: Series | Unavailable, reference: Series | Unavailable, unlike: str
+) -> Change:
+    if isinstance(found, Unavailable):
+        return Change("not comparable", why=found.why)
+    if isinstance(reference, Unavailable):
+        return Change("not comparable", why=f"the reference has none: {reference.why}")
+    if min(*found, *reference) <= 0:
+        unlike = "a ratio needs values above 0"
+    if unlike:
+        return Change("not comparable", why=unlike)
+    ratio = summarize(found).median / summarize(reference).median
+    if metric.exact:
+        return Change(_direction(metric, ratio) if ratio != 1 else "no difference shown", ratio)
+    return _judged(metric, found, reference, ratio)
+
+
+def _judged(metric: Metric, found: Series, reference: Series, ratio: float) -> Change:
+    """Say whether samples show a change: large enough, and beyond chance by both tests."""
+    if stats.smallest_p(len(found), len(reference)) >= stats.SIGNIFICANCE:
+        return Change("too few samples", ratio)
+    interval = stats.ratio_interval(found, reference)
+    shown = (
+        max(ratio, 1 / ratio) >= 1 + MIN_EFFECT
+        and not interval.low <= 1 <= interval.high
+        and stats.mann_whitney(found, reference) < stats.SIGNIFICANCE
+    )
+    return Change(_direction(metric, ratio) if shown else "no difference shown", ratio, interval)
+
+
+def _direction(metric: Metric, ratio: float) -> Verdict:
+    return "better" if (ratio < 1) == metric.unit.lower_is_better else "worse"
+
+
+def slowdown(metric: Metric, change: Change) -> float | None:
+    """Return by what factor a metric became worse (below 1: better); None without a ratio."""
+    if change.ratio is None:
+        return None
+    return change.ratio if metric.unit.lower_is_better else 1 / change.ratio
+
+
+def require_no_slowdown(comparison: Comparison, limit: float) -> None:
+    """Check the headline metrics against a limit.
+
+    Args:
+        comparison: What was compared.
+        limit: How much slower is still accepted, as a share: 0.05 is 5 %.
+
+    Raises:
+        RegressionFound: A headline metric became slower by more, and it is shown, not noise.
+        UsageError: A headline metric cannot be judged.
+    """
+    for row in comparison.rows:
+        metric = METRICS[row.metric]
+        if not metric.headline:
+            continue
+        for name, change in zip(comparison.names[1:], row.changes, strict=True):
+            factor = slowdown(metric, change)
+            if factor is None or change.verdict == "too few samples":
+                raise UsageError(
+                    f"{metric.label} of {name} cannot be judged ({change.why or change.verdict}): "
+                    "bench with --repetitions 5 or more"
+                )
+            if change.verdict == "worse" and factor > 1 + limit:
+                raise RegressionFound(
+                    f"{metric.label} of {name} is {100 * (factor - 1):.1f} % slower than of "
+                    f"{comparison.names[0]}, and the limit is {100 * limit:g} %"
+                )

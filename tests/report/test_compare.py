@@ -1,0 +1,147 @@
+import dataclasses
+
+import pytest
+
+from edgellm.errors import RegressionFound, UsageError
+from edgellm.records.metrics import Series
+from edgellm.records.report import BundleFacts, CounterInfo
+from edgellm.report.compare import Comparison, Named, compare, require_no_slowdown
+
+
+def row(comparison: Comparison, metric: str):
+    return next(row for row in comparison.rows if row.metric == metric)
+
+
+def compared(reference, *others, **options) -> Comparison:
+    names = ["a", "b", "c"]
+    named = [Named(name, report) for name, report in zip(names, (reference, *others), strict=False)]
+    return compare(named, **options)
+
+
+def times(factor: float, n: int = 5) -> Series:
+    return tuple(factor * ms for ms in (100, 101, 99, 100.5, 102)[:n])
+
+
+@pytest.mark.parametrize(
+    ("factor", "verdict"),
+    [
+        (1.5, "worse"),
+        (0.5, "better"),
+        (1.001, "no difference shown"),
+    ],
+)
+def test_samples_apart_show_a_change(make_report, factor, verdict):
+    comparison = compared(make_report(times(1)), make_report(times(factor)))
+    change = row(comparison, "prefill_ns").changes[0]
+    assert change.verdict == verdict
+    assert change.ratio == pytest.approx(factor)
+    assert change.interval.low <= change.ratio <= change.interval.high
+
+
+def test_a_higher_rate_is_better(make_report):
+    comparison = compared(make_report(times(1)), make_report(times(0.5)))
+    change = row(comparison, "prefill_tokens_per_s").changes[0]
+    assert (change.verdict, change.ratio) == ("better", pytest.approx(2))
+
+
+def test_a_change_below_two_percent_is_no_news_however_certain(make_report):
+    exact = [100.0, 100.01, 100.02, 100.03, 100.04]
+    comparison = compared(make_report(exact), make_report([1.015 * ms for ms in exact]))
+    change = row(comparison, "prefill_ns").changes[0]
+    assert change.interval.low > 1
+    assert change.verdict == "no difference shown"
+
+
+def test_wide_samples_show_no_difference(make_report):
+    comparison = compared(
+        make_report([80, 150, 90, 170, 100]), make_report([85, 160, 95, 165, 120])
+    )
+    assert row(comparison, "prefill_ns").changes[0].verdict == "no difference shown"
+
+
+def test_three_repetitions_are_too_few(make_report):
+    comparison = compared(make_report(times(1, 3)), make_report(times(2, 3)))
+    change = row(comparison, "prefill_ns").changes[0]
+    assert change.verdict == "too few samples"
+    assert change.ratio == pytest.approx(2)
+
+
+def test_sizes_are_exact_so_one_value_decides(make_report):
+    smaller = make_report(bundle=BundleFacts("tiny", "00" * 32, 25 << 20))
+    change = row(compared(make_report(), smaller), "bundle_bytes").changes[0]
+    assert (change.verdict, change.ratio, change.interval) == ("better", 0.25, None)
+
+
+def test_a_value_that_only_one_side_has_is_not_compared(make_report):
+    evaluated = make_report(bundle=BundleFacts("tiny", "00" * 32, 1, {"kl_divergence": 0.02}))
+    kl = row(compared(make_report(), evaluated), "kl_divergence")
+    assert kl.cells[0].why == "not evaluated before bundling"
+    assert kl.cells[1].median == 0.02
+    assert kl.changes[0].verdict == "not comparable"
+    assert kl.changes[0].why == "the reference has none: not evaluated before bundling"
+
+
+def test_counts_of_different_things_are_not_compared(make_report):
+    other = CounterInfo("reference_cycles", "CNTVCT, 54 MHz", rate_hz=54e6)
+    change = row(
+        compared(make_report(), make_report(counters=(other,))), "prefill_reference_cycles"
+    ).changes[0]
+    assert change.verdict == "not comparable"
+    assert "counted differently" in change.why
+
+
+def with_workload(report, **changes):
+    return dataclasses.replace(report, workload=dataclasses.replace(report.workload, **changes))
+
+
+@pytest.mark.parametrize(
+    ("field", "what"), [("prompt_tokens", "prompt tokens"), ("threads", "threads")]
+)
+def test_another_workload_is_refused(make_report, field, what):
+    other = with_workload(make_report(), **{field: 7})
+    with pytest.raises(UsageError, match=rf"cannot be compared: {what} is \d+ in a and 7 in b"):
+        compared(make_report(), other)
+
+
+def test_another_workload_is_compared_when_allowed_and_said(make_report):
+    other = with_workload(make_report(), threads=1)
+    comparison = compared(make_report(), other, allow=True)
+    assert comparison.differences == ("threads is 4 in a and 1 in b",)
+
+
+def on_another_machine(report, **fields):
+    moved = dataclasses.replace(report.environment, board="Other Board", affinity=(0,))
+    return dataclasses.replace(report, environment=moved, **fields)
+
+
+def test_one_bundle_on_two_machines_is_a_fair_question(make_report):
+    assert compared(make_report(), on_another_machine(make_report())).differences == ()
+
+
+def test_another_bundle_on_another_machine_is_refused(make_report):
+    other = on_another_machine(make_report(), bundle=BundleFacts("b", "00" * 32, 1))
+    with pytest.raises(UsageError, match="board is Test Board 4 in a and Other Board in b"):
+        compared(make_report(), other)
+
+
+def test_other_output_is_noted(make_report):
+    comparison = compared(make_report(), make_report(output_sha256=("00" * 32,) * 5))
+    assert "b: produced other tokens than a" in comparison.notes
+
+
+def test_one_report_is_no_comparison(make_report):
+    with pytest.raises(UsageError, match="two reports or more"):
+        compared(make_report())
+
+
+def test_a_limit_is_held_against_what_is_shown(make_report):
+    comparison = compared(make_report(times(1)), make_report(times(1.1)))
+    with pytest.raises(RegressionFound, match=r"TTFT of b is 9\.9 % slower than of a, .* is 5 %"):
+        require_no_slowdown(comparison, 0.05)
+    require_no_slowdown(comparison, 0.15)
+
+
+def test_a_limit_cannot_be_judged_on_too_few_samples(make_report):
+    comparison = compared(make_report(times(1, 2)), make_report(times(1, 2)))
+    with pytest.raises(UsageError, match="TTFT of b cannot be judged"):
+        require_no_slowdown(comparison, 0.05)
