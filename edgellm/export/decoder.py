@@ -221,7 +221,8 @@ class _DecoderWriter:
             )
             for part in ("key", "value")
         ]
-        inputs = [qkv, None, None, *past, self.seqlens, self.total, *self.rotary]
+        heads = [qkv, None, None] if self.row.query_key_norm is None else self._normed(source, qkv)
+        inputs = [*heads, *past, self.seqlens, self.total, *self.rotary]
         attributes: dict[str, int | float] = {
             "num_heads": shape.heads,
             "kv_num_heads": shape.kv_heads,
@@ -230,21 +231,41 @@ class _DecoderWriter:
         }
         if shape.window is not None:
             attributes["local_window_size"] = shape.window
-        if self.row.query_key_norm is not None:
-            inputs += [None, None, None, None, None, *self._query_key_norm(source)]
-            attributes["qk_norm_epsilon"] = shape.norm_epsilon
         mixed, key, cached = build.op(
             "GroupQueryAttention", "attend", inputs, attributes, ["", "key", "value"]
         )
         return self._linear("output", [source + names.output], mixed), (key, cached)
 
-    def _query_key_norm(self, source: str) -> list[ir.Value]:
+    def _normed(self, source: str, qkv: ir.Value) -> list[ir.Value | None]:
+        """Return queries, keys and values apart, with every query and key head RMS-normed."""
+        build, shape = self.build, self.shape
         assert self.row.query_key_norm is not None
-        targets = [f"{self.build.current_stage}.{n}_norm.weight" for n in ("query", "key")]
-        return [
-            self.build.weight(target, self.read.tensor(target, [source + weight]))
-            for target, weight in zip(targets, self.row.query_key_norm, strict=True)
-        ]
+        counts = [shape.heads, shape.kv_heads, shape.kv_heads]
+        parts = ["query", "key", "value"]
+        widths = build.weight(
+            f"{build.current_stage}.widths",
+            np.array([n * shape.head_dim for n in counts], dtype=np.int64),
+        )
+        heads: list[ir.Value | None] = list(
+            build.op("Split", "heads", [qkv, widths], {"axis": -1}, parts)
+        )
+        attributes = {"epsilon": shape.norm_epsilon, "axis": -1, "stash_type": 1}
+        for i, weight in enumerate(self.row.query_key_norm):
+            apart = self._reshape(f"{parts[i]}_apart", heads[i], shape.head_dim)
+            target = f"{build.current_stage}.{parts[i]}_norm.weight"
+            gamma = build.weight(target, self.read.tensor(target, [source + weight]))
+            normed = build.one(
+                "SimplifiedLayerNormalization", f"{parts[i]}_norm", [apart, gamma], attributes
+            )
+            heads[i] = self._reshape(f"{parts[i]}_joined", normed, counts[i] * shape.head_dim)
+        return heads
+
+    def _reshape(self, name: str, value: ir.Value | None, last: int) -> ir.Value:
+        """Reshape to ``(batch, any, last)``."""
+        target = self.build.weight(
+            f"{self.build.current_stage}.{name}.shape", np.array([0, -1, last], dtype=np.int64)
+        )
+        return self.build.one("Reshape", name, [value, target])
 
     def _feed_forward(self, source: str, value: ir.Value) -> ir.Value:
         build, names = self.build, self.row.names

@@ -1,6 +1,8 @@
 """``export``: a source becomes a stage folder that is proven equal to PyTorch."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from edgellm.export.architectures import ARCHITECTURES, read_shape
 from edgellm.export.decoder import build_decoder
@@ -65,7 +67,7 @@ def _write_graph(source: Source, scratch: Path, progress: Progress) -> ModelFact
         from edgellm.export.standard import export_standard
 
         return export_standard(source, scratch, progress=progress)
-    shape = read_shape(source.config, architecture)
+    shape = read_shape(with_defaults(source.config), architecture)
     graph = build_decoder(source.name, architecture, shape, source.weights)
     save_graph(graph, scratch, progress)
     return ModelFacts(
@@ -80,3 +82,11 @@ def _write_graph(source: Source, scratch: Path, progress: Progress) -> ModelFact
         stop_token_ids=source.stop_token_ids,
         license=source.license,
     )
+
+
+def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``config`` with what its file leaves out, as transformers fills it in."""
+    from transformers import AutoConfig
+
+    full: dict[str, Any] = AutoConfig.for_model(**config).to_dict()
+    return full

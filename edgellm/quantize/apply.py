@@ -68,7 +68,7 @@ def quantize(graph: ir.Graph, scheme: Scheme, progress: Progress = silent) -> Ou
         UnsupportedModel: The graph is quantized already.
     """
     _refuse_quantized(graph)
-    left: dict[str, str] = {}
+    left = _products_of_activations(graph)
     done: list[Quantized] = []
     gather = None if stages.EMBEDDING in scheme.keep_float else _embedding(graph)
     if gather is not None and scheme.method != "float":
@@ -86,7 +86,6 @@ def quantize(graph: ir.Graph, scheme: Scheme, progress: Progress = silent) -> Ou
     if gather is not None and scheme.bits == 16:
         floats.halve_embedding(graph, gather)
     drop_unused_initializers(graph)
-    left |= _products_of_activations(graph)
     return Outcome(tuple(done), left)
 
 

@@ -35,7 +35,7 @@ def quantize_rows(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArra
 def quantize_matmul(graph: ir.Graph, matmul: WeightMatMul, scheme: Scheme) -> NDArray[np.float32]:
     """Turn one matmul and its bias into MatMulInteger; return the weight it now stands for."""
     data, scales = quantize_rows(matmul.rows())
-    name = str(matmul.weight.name)
+    name = matmul.name  # not the weight's: the embedding may have put its blocks there
     writer = _Writer(graph, matmul.node, scheme)
     quantized, scale, zero = writer.activations(matmul.node.inputs[0])
     weight = add_initializer(graph, f"{name}.q", np.ascontiguousarray(data.T))

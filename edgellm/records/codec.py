@@ -66,6 +66,10 @@ def from_json(hint: Any, data: Json, where: str = "record") -> Any:
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         return _union(hint, data, where)
+    if origin is typing.Literal:
+        options = typing.get_args(hint)
+        _expect(data in options, where, f"one of {', '.join(map(repr, options))}", data)
+        return data
     if origin is tuple:
         item = typing.get_args(hint)[0]
         _expect(isinstance(data, list), where, "a list", data)

@@ -1,0 +1,137 @@
+"""Schemes on a graph that runs: what they give, and what they leave."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgellm.errors import UnsupportedModel, UsageError
+from edgellm.quantize.pipeline import choose_scheme, quantize_stage
+from edgellm.quantize.scheme import SCHEMES
+from edgellm.records.manifest import MODEL_FILE, StageRecord
+from edgellm.runner.session import Session
+
+IDS = np.arange(40, 52, dtype=np.int64)[None]
+
+
+def quantized(stage: Path, output: Path, scheme: str, **options: Any) -> StageRecord:
+    return quantize_stage(stage, output, choose_scheme(scheme, options))
+
+
+def logits(folder: Path, record: StageRecord) -> np.ndarray[Any, np.dtype[np.float32]]:
+    session = Session(folder / MODEL_FILE, record.model, threads=1)
+    return session.forward(IDS, every_position=True).copy()
+
+
+@pytest.fixture
+def reference(tiny_stage: Path, tmp_path: Path) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return logits(tiny_stage, quantized(tiny_stage, tmp_path / "reference", "fp32"))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "options", "allowed"),
+    [
+        ("fp16", {}, 0.002),
+        ("int8", {}, 0.03),
+        ("int8", {"group_size": 16, "symmetric": False}, 0.03),
+        ("int8-dynamic", {}, 0.05),
+        ("int8-dynamic", {"symmetric": True}, 0.05),
+        ("int4", {"head_group_size": 32}, 0.3),
+        ("int4", {"symmetric": True, "head_bits": 4, "head_group_size": 16}, 0.4),
+    ],
+)
+def test_logits_stay_near(
+    scheme: str,
+    options: dict[str, Any],
+    allowed: float,
+    tiny_stage: Path,
+    tmp_path: Path,
+    reference: np.ndarray[Any, np.dtype[np.float32]],
+) -> None:
+    record = quantized(tiny_stage, tmp_path / "out", scheme, **options)
+
+    error = np.abs(logits(tmp_path / "out", record) - reference).mean() / reference.std()
+    assert 0 < error < allowed
+
+
+def test_signed_and_unsigned_activations_give_the_same_numbers(
+    tiny_stage: Path, tmp_path: Path
+) -> None:
+    for symmetric in (True, False):
+        found = []
+        for activations in ("signed", "unsigned"):
+            folder = tmp_path / f"{activations}{symmetric}"
+            options = {"activations": activations, "symmetric": symmetric}
+            found.append(logits(folder, quantized(tiny_stage, folder, "int8-dynamic", **options)))
+        np.testing.assert_array_equal(*found)
+
+
+def test_a_row_is_quantized_by_its_own_range(tiny_stage: Path, tmp_path: Path) -> None:
+    """A prompt at once gives what its tokens give one by one."""
+    record = quantized(tiny_stage, tmp_path / "out", "int8-dynamic")
+    at_once = logits(tmp_path / "out", record)
+
+    session = Session(tmp_path / "out" / MODEL_FILE, record.model, threads=1)
+    one_by_one = [session.step(int(token)).copy() for token in IDS[0]]
+
+    np.testing.assert_allclose(at_once[0], one_by_one, atol=1e-3)
+
+
+def test_what_stays_in_float_is_listed_with_its_reason(tiny_stage: Path, tmp_path: Path) -> None:
+    kept = ("head", "layers.1.feed_forward")
+    measured = (
+        quantized(tiny_stage, tmp_path / "out", "int8", keep_float=kept).provenance[-1].measured
+    )
+
+    assert measured["left_in_float"] == {
+        "head.logits": "asked for by 'head'",
+        "layers.1.feed_forward.gate_up": "asked for by 'layers.1.feed_forward'",
+        "layers.1.feed_forward.down": "asked for by 'layers.1.feed_forward'",
+    }
+    assert measured["matmuls"] == 6
+
+
+def test_float_schemes_list_every_matmul(tiny_stage: Path, tmp_path: Path) -> None:
+    measured = quantized(tiny_stage, tmp_path / "out", "fp16").provenance[-1].measured
+
+    assert len(measured["left_in_float"]) == 9
+    assert set(measured["left_in_float"].values()) == {"the scheme fp16 computes in float32"}
+
+
+def test_head_and_embedding_share_one_tensor(tiny_stage: Path, tmp_path: Path) -> None:
+    before = quantized(tiny_stage, tmp_path / "fp32", "fp32").files
+    after = quantized(tiny_stage, tmp_path / "int8", "int8").files
+
+    size = {f.path: f.bytes for f in after}["model.onnx.data"]
+    full = {f.path: f.bytes for f in before}["model.onnx.data"]
+    assert size < 0.35 * full  # a second head would make it 0.5
+
+
+def test_a_quantized_model_is_not_quantized_again(tiny_stage: Path, tmp_path: Path) -> None:
+    quantized(tiny_stage, tmp_path / "once", "int8")
+
+    with pytest.raises(UnsupportedModel, match="quantized already"):
+        quantized(tmp_path / "once", tmp_path / "twice", "int4")
+    assert not (tmp_path / "twice").exists()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "options", "said"),
+    [
+        ("int3", {}, "no scheme 'int3'; did you mean 'int8'"),
+        ("int8", {"group_size": 24}, "group size 24 is not possible: use one of 16, 32"),
+        ("int8", {"head_bits": 2}, "head bits 2"),
+    ],
+)
+def test_a_bad_scheme_is_one_sentence(scheme: str, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        choose_scheme(scheme, options)
+
+
+def test_options_that_are_absent_change_nothing() -> None:
+    assert choose_scheme("int4", {"group_size": None, "activations": None}) == SCHEMES["int4"]
+    assert choose_scheme("int4", {"head_bits": 4}) == dataclasses.replace(
+        SCHEMES["int4"], head_bits=4
+    )
