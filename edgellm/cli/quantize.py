@@ -1,5 +1,6 @@
 """``edgellm quantize``."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def command(
     emit(as_json, record, describe(output, record.provenance[-1].measured))
 
 
-def describe(output: Path, measured: dict[str, Any]) -> str:
+def describe(output: Path, measured: Mapping[str, Any]) -> str:
     """Say what a quantization did."""
     lines = [f"{output}: {measured['matmuls']} matmuls quantized, {measured['mebibytes']:.0f} MiB"]
     if measured["matmuls"]:

@@ -63,24 +63,27 @@ def from_json(hint: Any, data: Json, where: str = "record") -> Any:
     """
     if hint is Any:
         return data
-    origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
-        return _union(hint, data, where)
-    if origin is typing.Literal:
-        options = typing.get_args(hint)
-        _expect(data in options, where, f"one of {', '.join(map(repr, options))}", data)
-        return data
-    if origin is tuple:
-        item = typing.get_args(hint)[0]
-        _expect(isinstance(data, list), where, "a list", data)
-        return tuple(from_json(item, x, f"{where}[{i}]") for i, x in enumerate(data))
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        item = typing.get_args(hint)[1]
-        _expect(isinstance(data, dict), where, "an object", data)
-        return {key: from_json(item, x, f"{where}.{key}") for key, x in data.items()}
+    if typing.get_origin(hint) is not None:
+        return _generic(hint, data, where)
     if dataclasses.is_dataclass(hint):
         return _dataclass(hint, data, where)
     return _scalar(hint, data, where)
+
+
+def _generic(hint: Any, data: Json, where: str) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _union(args, data, where)
+    if origin is typing.Literal:
+        _expect(data in args, where, f"one of {', '.join(map(repr, args))}", data)
+        return data
+    if origin is tuple:
+        _expect(isinstance(data, list), where, "a list", data)
+        return tuple(from_json(args[0], x, f"{where}[{i}]") for i, x in enumerate(data))
+    assert origin is not None
+    assert issubclass(origin, Mapping), f"no rule for {hint}"
+    _expect(isinstance(data, dict), where, "an object", data)
+    return {key: from_json(args[1], x, f"{where}.{key}") for key, x in data.items()}
 
 
 def _expect(good: bool, where: str, what: str, data: Json) -> None:
@@ -90,8 +93,7 @@ def _expect(good: bool, where: str, what: str, data: Json) -> None:
         raise BundleInvalid(f"{where} should be {what}, not {shown}")
 
 
-def _union(hint: Any, data: Json, where: str) -> Any:
-    options = typing.get_args(hint)
+def _union(options: tuple[Any, ...], data: Json, where: str) -> Any:
     if data is None and type(None) in options:
         return None
     real = [option for option in options if option is not type(None)]

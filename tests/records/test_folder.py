@@ -79,7 +79,7 @@ def test_an_output_in_a_read_only_folder_is_refused(
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
 
-    with pytest.raises(UsageError, match="is not writable, so .* cannot be written there"):
+    with pytest.raises(UsageError, match=r"is not writable, so .* cannot be written there"):
         folder.claim_output(tmp_path / "out", force=False)
 
 
