@@ -1,10 +1,27 @@
-"""What tests of several packages build: a report with known samples."""
+"""What tests of several packages build: a report with known samples, and a tiny model."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
 
+from edgellm.export.architectures import ARCHITECTURES, DecoderShape
+from edgellm.export.decoder import build_decoder
+from edgellm.graph.stage_folder import finish_stage, save_graph
+from edgellm.records.manifest import (
+    CHAT_TEMPLATE_FILE,
+    TOKENIZER_FILE,
+    KVLayout,
+    ModelFacts,
+    Step,
+)
 from edgellm.records.report import (
     BundleFacts,
     CounterInfo,
@@ -95,3 +112,101 @@ def make_report() -> Callable[..., Report]:
         return dataclasses.replace(report, **fields)  # type: ignore[arg-type]
 
     return make
+
+
+class RandomWeights:
+    """Seeded weights of a decoder, by their Hugging Face names."""
+
+    def __init__(self, shape: DecoderShape) -> None:
+        rng = np.random.default_rng(0)
+        kv, wide = shape.kv_heads * shape.head_dim, 2 * shape.hidden
+        sizes = {"model.embed_tokens.weight": (shape.vocab, shape.hidden)}
+        for i in range(shape.layers):
+            layer = f"model.layers.{i}"
+            sizes |= {
+                f"{layer}.self_attn.q_proj.weight": (shape.heads * shape.head_dim, shape.hidden),
+                f"{layer}.self_attn.k_proj.weight": (kv, shape.hidden),
+                f"{layer}.self_attn.v_proj.weight": (kv, shape.hidden),
+                f"{layer}.self_attn.o_proj.weight": (shape.hidden, shape.heads * shape.head_dim),
+                f"{layer}.mlp.gate_proj.weight": (wide, shape.hidden),
+                f"{layer}.mlp.up_proj.weight": (wide, shape.hidden),
+                f"{layer}.mlp.down_proj.weight": (shape.hidden, wide),
+                f"{layer}.input_layernorm.weight": (shape.hidden,),
+                f"{layer}.post_attention_layernorm.weight": (shape.hidden,),
+            }
+        sizes["model.norm.weight"] = (shape.hidden,)
+        self._tensors = {
+            name: rng.normal(1 if len(size) == 1 else 0, 0.2, size).astype(np.float32)
+            for name, size in sizes.items()
+        }
+
+    def names(self) -> list[str]:
+        return list(self._tensors)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._tensors[name].shape
+
+    def read(self, name: str) -> NDArray[np.float32]:
+        return self._tensors[name]
+
+    def stored_as(self, name: str) -> str:
+        return "F32"
+
+
+TINY = DecoderShape(
+    layers=2,
+    hidden=32,
+    heads=2,
+    kv_heads=1,
+    head_dim=16,
+    vocab=258,
+    max_context=128,
+    norm_epsilon=1e-5,
+    tied=True,
+    window=None,
+    rope_theta=10000.0,
+    rope_scaling=None,
+)
+CHATML = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def byte_tokenizer() -> Tokenizer:
+    """Give a tokenizer with a token per byte and two special ones, 256 and 257."""
+    vocab = {letter: i for i, letter in enumerate(sorted(ByteLevel.alphabet()))}
+    tokenizer = Tokenizer(BPE(vocab, []))
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = ByteLevelDecoder()
+    tokenizer.add_special_tokens(["<|im_start|>", "<|im_end|>"])
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def tiny_stage(tmp_path_factory: pytest.TempPathFactory, byte_tokenizer: Tokenizer) -> Path:
+    """Give a stage folder of a random decoder of 2 layers over bytes; read it only."""
+    folder = tmp_path_factory.mktemp("stage")
+    facts = ModelFacts(
+        name="tiny",
+        architecture="llama",
+        task="text-generation",
+        vocab_size=TINY.vocab,
+        hidden_size=TINY.hidden,
+        kv=KVLayout(TINY.layers, TINY.kv_heads, TINY.head_dim, "float32", TINY.max_context),
+        route="fused",
+        bos_token_id=None,
+        stop_token_ids=(257,),
+    )
+    save_graph(build_decoder("tiny", ARCHITECTURES["llama"], TINY, RandomWeights(TINY)), folder)
+    byte_tokenizer.save(str(folder / TOKENIZER_FILE))
+    (folder / CHAT_TEMPLATE_FILE).write_text(CHATML)
+    finish_stage(folder, facts, (Step("export", {"source": "random"}, {}, {}),))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def byte_tokenizer_json() -> str:
+    """Give the text of the byte tokenizer's ``tokenizer.json``."""
+    return byte_tokenizer().to_str()

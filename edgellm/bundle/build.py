@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import onnxruntime as ort
 from tokenizers import Tokenizer
 
 from edgellm.bundle import pack
@@ -153,7 +152,7 @@ def _golden(
     for ids in prompts:
         progress("computing golden tokens", len(done), len(prompts))
         done.append(golden.record(session, ids, GOLDEN_TOKENS))
-    machine = f"{platform.machine()}, onnxruntime {ort.__version__}"
+    machine = f"{platform.machine()}, onnxruntime {versions('onnxruntime')['onnxruntime']}"
     return GoldenSet(machine, GOLDEN_TOLERANCE, tuple(done))
 
 

@@ -65,7 +65,7 @@ def derive(template: str, *, bos: str = "", eos: str = "", today: date) -> Deriv
         _verify(chat, render)
         probe = (("user", MARKS[0]),)
         if render(probe, True) != _renderer(template, bos, eos, OTHER_DAY)(probe, True):
-            left_out = f"it prints the date, which stays {today:%d %b %Y}"
+            left_out = f"the chat template prints the date, which stays {today:%d %b %Y}"
         return Derived(chat, left_out)
     except (_NoTable, jinja2.TemplateError) as error:
         return Derived(None, f"the chat template cannot be written as a table: {error}")
@@ -108,7 +108,7 @@ def _table(render: Render, bos: str) -> tuple[ChatTemplate, str | None]:
     try:
         system, begin, default = _system(render, user, start, bos)
     except (_NoTable, jinja2.TemplateError) as error:
-        left_out = f"it takes no system message ({error})"
+        left_out = f"the chat template takes no system message ({error})"
         return ChatTemplate(start, roles, generation, None, strips), left_out
     roles["system"] = system
     return ChatTemplate(begin, roles, generation, default, strips), None

@@ -9,7 +9,7 @@ from edgellm.cli._common import emit, handle_errors, json_option, output_option,
 
 @click.command("bundle", short_help="Pack a model with its runner, for a board.")
 @click.argument("stage", metavar="DIR", type=click.Path(path_type=Path))
-@output_option("Bundle, one file where the name ends in .edgellm, else a folder,")
+@output_option("Bundle folder, or one .edgellm file,")
 @click.option(
     "--quality",
     "quality_file",

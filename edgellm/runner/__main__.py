@@ -225,13 +225,19 @@ def _selftest(arguments: argparse.Namespace) -> None:
         )
 
 
-def _bench_options(parser: argparse.ArgumentParser) -> None:
-    from edgellm.runner.harness import Plan
+# Their defaults are the plan's own, so that parsing needs no harness.
+PLAN_OPTIONS: Mapping[str, str] = {
+    "prompt-tokens": "length of the prompt",
+    "output-tokens": "tokens to produce",
+    "repetitions": "repetitions that count",
+    "warmup": "repetitions before those, kept apart",
+    "context": "capacity in tokens; what the workload needs where not given",
+}
 
-    for field in dataclasses.fields(Plan):
-        if field.name != "threads":  # with the common options
-            name, default = field.name.replace("_", "-"), field.default
-            parser.add_argument(f"--{name}", type=int, default=default, help=f"({default})")
+
+def _bench_options(parser: argparse.ArgumentParser) -> None:
+    for name, text in PLAN_OPTIONS.items():
+        parser.add_argument(f"--{name}", type=int, default=argparse.SUPPRESS, help=text)
     parser.add_argument("-o", "--output", type=Path, help="report to write, with the raw samples")
     _common_options(parser)
 
@@ -241,8 +247,9 @@ def _bench(arguments: argparse.Namespace) -> None:
     from edgellm.runner.harness import Plan, measure_bundle
 
     _pin(arguments)
-    fields = [field.name for field in dataclasses.fields(Plan)]
-    plan = Plan(**{name: getattr(arguments, name) for name in fields})
+    given = vars(arguments)
+    names = ("threads", *(name.replace("-", "_") for name in PLAN_OPTIONS))
+    plan = Plan(**{name: given[name] for name in names if name in given})
     report = measure_bundle(arguments.bundle, plan, progress=_progress())
     if arguments.output:
         codec.write(arguments.output, report)

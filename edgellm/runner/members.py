@@ -68,7 +68,7 @@ def members(bundle: Path) -> Mapping[str, Member]:
             f"{bundle} is a stage folder, not a bundle: "
             f"make one with: edgellm bundle {bundle} -o BUNDLE"
         )
-    raise BundleInvalid(f"{bundle} has no {MANIFEST_FILE}: it is no bundle, or an unfinished one")
+    raise BundleInvalid(f"{bundle} has no {MANIFEST_FILE}: it is no bundle, or is cut off")
 
 
 def _in_folder(folder: Path) -> dict[str, Member]:

@@ -51,12 +51,12 @@ class Sampling:
         _require(self.seed is None or self.seed >= 0, "seed", self.seed, "0 or more")
 
 
-GREEDY = Sampling()
-
-
 def _require(good: bool, what: str, value: float | None, wanted: str) -> None:
     if not good:
         raise UsageError(f"{what} {value} is not possible: it must be {wanted}")
+
+
+GREEDY = Sampling()
 
 
 class Sampler:

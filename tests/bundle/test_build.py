@@ -1,0 +1,134 @@
+import dataclasses
+import shutil
+
+import pytest
+
+from edgellm.bundle.build import GOLDEN_TOKENS, build_bundle
+from edgellm.errors import BundleInvalid, UnsupportedModel, UsageError
+from edgellm.graph.stage_folder import finish_stage, load_graph, open_stage, save_graph
+from edgellm.records import codec
+from edgellm.records.manifest import (
+    CHAT_TEMPLATE_FILE,
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    STAGE_FILE,
+    TOKENIZER_FILE,
+    WEIGHTS_FILE,
+    BundleManifest,
+    GoldenSet,
+)
+
+
+@pytest.fixture
+def stage(tiny_stage, tmp_path):
+    return shutil.copytree(tiny_stage, tmp_path / "stage")
+
+
+def seal(stage, **facts):
+    """Record the folder's files again, after a test changed them."""
+    record = open_stage(stage, check=False).record
+    (stage / STAGE_FILE).unlink()
+    finish_stage(stage, dataclasses.replace(record.model, **facts), record.provenance)
+
+
+def test_the_manifest_tells_the_whole_history(tiny_stage, tmp_path):
+    built = build_bundle(tiny_stage, tmp_path / "smol")
+
+    stage = open_stage(tiny_stage).record
+    manifest = codec.read(BundleManifest, tmp_path / "smol" / MANIFEST_FILE)
+    assert manifest == built.manifest
+    assert [step.action for step in manifest.provenance] == ["export", "bundle"]
+    assert manifest.provenance[-1].input_digest == stage.digest
+    assert manifest.model == stage.model
+    assert manifest.requires["operators:com.microsoft"] == ">=1"
+    assert manifest.chat.generation_prompt == "<|im_start|>assistant\n"
+
+
+def test_the_manifest_lists_every_other_file(tiny_stage, tmp_path):
+    built = build_bundle(tiny_stage, tmp_path / "smol")
+
+    listed = {entry.path: entry.bytes for entry in built.manifest.files}
+    there = {p.name: p.stat().st_size for p in (tmp_path / "smol").iterdir()}
+    del there[MANIFEST_FILE]
+    assert listed == there
+    assert CHAT_TEMPLATE_FILE not in listed
+
+
+def test_the_golden_tokens_are_whole(tiny_stage, tmp_path):
+    build_bundle(tiny_stage, tmp_path / "smol")
+
+    golden = codec.read(GoldenSet, tmp_path / "smol" / GOLDEN_FILE)
+    assert len(golden.prompts) == 3
+    assert {len(prompt.output_ids) for prompt in golden.prompts} == {GOLDEN_TOKENS}
+    assert {len(prompt.logit_checksums) for prompt in golden.prompts} == {GOLDEN_TOKENS}
+
+
+def test_a_folder_and_a_file_have_one_digest(tiny_stage, tmp_path):
+    folder = build_bundle(tiny_stage, tmp_path / "smol")
+    file = build_bundle(tiny_stage, tmp_path / "smol.edgellm")
+
+    assert (tmp_path / "smol.edgellm").is_file()
+    assert folder.manifest.digest == file.manifest.digest
+
+
+def test_a_template_that_no_table_can_say_is_noted(stage, tmp_path):
+    (stage / CHAT_TEMPLATE_FILE).write_text("{{ messages | length }}")
+    seal(stage)
+
+    built = build_bundle(stage, tmp_path / "smol")
+
+    assert built.manifest.chat is None
+    assert "cannot be written as a table" in built.note
+    assert built.manifest.provenance[-1].measured == {"chat_template": built.note}
+
+
+def test_a_model_without_a_template_is_bundled_without_a_note(stage, tmp_path):
+    (stage / CHAT_TEMPLATE_FILE).unlink()
+    seal(stage)
+
+    built = build_bundle(stage, tmp_path / "smol")
+
+    assert (built.manifest.chat, built.note) == (None, None)
+
+
+def test_damaged_weights_are_not_bundled(stage, tmp_path):
+    with (stage / WEIGHTS_FILE).open("r+b") as weights:
+        weights.write(b"damage")
+
+    with pytest.raises(BundleInvalid, match=WEIGHTS_FILE):
+        build_bundle(stage, tmp_path / "smol")
+    assert not (tmp_path / "smol").exists()
+
+
+def test_operators_that_the_runner_lacks_are_named(stage, tmp_path):
+    opened = open_stage(stage)
+    graph = load_graph(opened)
+    graph.graph.opset_imports["acme.ops"] = 1
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    save_graph(graph, aside)
+    shutil.copytree(aside, stage, dirs_exist_ok=True)
+    seal(stage)
+
+    with pytest.raises(UnsupportedModel, match=r"domain 'acme\.ops'"):
+        build_bundle(stage, tmp_path / "smol")
+
+
+def test_a_stage_without_a_tokenizer_is_refused(stage, tmp_path):
+    (stage / TOKENIZER_FILE).unlink()
+    seal(stage)
+
+    with pytest.raises(UsageError, match=r"has no tokenizer\.json"):
+        build_bundle(stage, tmp_path / "smol")
+
+
+def test_an_existing_bundle_is_kept_unless_forced(tiny_stage, tmp_path):
+    output = tmp_path / "smol.edgellm"
+    output.write_text("mine")
+
+    with pytest.raises(UsageError, match="exists already"):
+        build_bundle(tiny_stage, output)
+    assert output.read_text() == "mine"
+
+    build_bundle(tiny_stage, output, force=True)
+    assert output.stat().st_size > 1000
