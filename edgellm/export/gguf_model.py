@@ -4,7 +4,6 @@ One row of ``ARCHITECTURES`` per family; what it says was taken from llama.cpp's
 these functions undo.
 """
 
-import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from edgellm.errors import BundleInvalid, UnsupportedModel
 from edgellm.export.gguf_file import GgufFile
+from edgellm.export.rotary import rotary_frequencies
 
 WHOLE = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 PER_LAYER = {
@@ -166,26 +166,14 @@ def _llama3_scaling(file: GgufFile, theta: float, head_dim: int) -> dict[str, An
     }
     if (stored == 1).all():
         return None
-    expected = llama3_factors(rule, theta, head_dim)
+    plain = rotary_frequencies(head_dim, theta, None)
+    expected = plain / rotary_frequencies(head_dim, theta, rule)
     if stored.shape != expected.shape or not np.allclose(stored, expected, rtol=1e-4):
         raise UnsupportedModel(
             f"{file.path.name} scales its rotary embedding by {ROPE_FACTORS} in a way that is not "
             "Llama 3's; use the model's Hugging Face folder"
         )
     return rule
-
-
-def llama3_factors(rule: Mapping[str, Any], theta: float, head_dim: int) -> npt.NDArray[np.float32]:
-    """Return by what each rotary frequency is divided, (head_dim / 2,), under Llama 3's rule.
-
-    Long wavelengths are stretched by ``factor``, short ones kept, those between interpolated.
-    """
-    wavelengths = 2 * math.pi * theta ** (np.arange(0, head_dim, 2) / head_dim)
-    low, high = rule["low_freq_factor"], rule["high_freq_factor"]
-    share = (rule["original_max_position_embeddings"] / wavelengths - low) / (high - low)
-    share = np.clip(share, 0, 1)
-    factors: npt.NDArray[np.float64] = 1 / ((1 - share) / rule["factor"] + share)
-    return factors.astype(np.float32)
 
 
 class GgufWeights:

@@ -22,19 +22,31 @@ def rotary_tables(
     Raises:
         UnsupportedModel: The scaling is of a kind that no rule covers.
     """
+    frequencies = rotary_frequencies(head_dim, theta, scaling)
+    angles = np.arange(positions, dtype=np.float32)[:, None] * frequencies[None, :]
+    return np.cos(angles), np.sin(angles)
+
+
+def rotary_frequencies(
+    head_dim: int, theta: float, scaling: Mapping[str, Any] | None
+) -> NDArray[np.float32]:
+    """Return the radians per position of each pair of channels, ``(head_dim / 2,)``.
+
+    Raises:
+        UnsupportedModel: The scaling is of a kind that no rule covers.
+    """
     exponent = np.arange(0, head_dim, 2, dtype=np.float32) / head_dim
-    frequencies = (1.0 / theta**exponent).astype(np.float32)
+    frequencies: NDArray[np.float32] = (1.0 / theta**exponent).astype(np.float32)
     kind = (scaling or {}).get("rope_type", (scaling or {}).get("type", "default"))
     if scaling and kind == "linear":
-        frequencies = frequencies / np.float32(scaling["factor"])
-    elif scaling and kind == "llama3":
-        frequencies = _llama3(frequencies, scaling)
-    elif kind != "default":
+        return frequencies / np.float32(scaling["factor"])
+    if scaling and kind == "llama3":
+        return _llama3(frequencies, scaling)
+    if kind != "default":
         raise UnsupportedModel(
             f"rotary scaling {kind!r} has no fused route; known: default, linear, llama3"
         )
-    angles = np.arange(positions, dtype=np.float32)[:, None] * frequencies[None, :]
-    return np.cos(angles), np.sin(angles)
+    return frequencies
 
 
 def _llama3(frequencies: NDArray[np.float32], scaling: Mapping[str, Any]) -> NDArray[np.float32]:

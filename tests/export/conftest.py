@@ -89,7 +89,7 @@ def embedding() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture
-def byte_tokenizer() -> Tokenizer:
+def plain_tokenizer() -> Tokenizer:
     tokenizer = Tokenizer(models.BPE({char: i for i, char in enumerate(BYTES)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -97,11 +97,11 @@ def byte_tokenizer() -> Tokenizer:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, byte_tokenizer: Tokenizer) -> Path:
+def folder(tmp_path: Path, plain_tokenizer: Tokenizer) -> Path:
     """A Hugging Face folder that lacks only its weights."""
     folder = tmp_path / "tiny-llama"
     folder.mkdir()
     config = {"model_type": "llama", "hidden_size": HIDDEN, "eos_token_id": 5, "bos_token_id": 4}
     (folder / "config.json").write_text(json.dumps(config))
-    byte_tokenizer.save(str(folder / "tokenizer.json"))
+    plain_tokenizer.save(str(folder / "tokenizer.json"))
     return folder

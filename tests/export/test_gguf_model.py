@@ -3,7 +3,7 @@ import pytest
 
 from edgellm.errors import BundleInvalid, UnsupportedModel
 from edgellm.export.gguf_file import GgufFile
-from edgellm.export.gguf_model import GgufWeights, llama3_factors, read_config
+from edgellm.export.gguf_model import GgufWeights, read_config
 
 HIDDEN, HEADS, KV_HEADS, FFN, VOCAB = 32, 4, 2, 64, 40  # as the fixture's metadata says
 KV = HIDDEN // HEADS * KV_HEADS
@@ -115,10 +115,10 @@ def test_llama_3_rotary_factors_are_turned_into_their_rule(write_gguf, embedding
         "high_freq_factor": 4.0,
         "original_max_position_embeddings": 8192,
     }
-    factors = llama3_factors(rule, theta=1e6, head_dim=8)
-    assert len(set(factors)) == 3  # kept, between, stretched
-
-    file = GgufFile(write_gguf({**embedding, "rope_freqs.weight": factors}))
+    # As llama.cpp's converter computes them: theta 500000, heads 16 wide.
+    factors = np.array([1, 1, 1, 1, 3.2922621, 32, 32, 32], np.float32)
+    metadata = {"llama.rope.freq_base": 500000.0, "llama.attention.key_length": 16}
+    file = GgufFile(write_gguf({**embedding, "rope_freqs.weight": factors}, metadata))
 
     assert read_config(file)["rope_scaling"] == rule
     assert "rope_freqs" not in " ".join(GgufWeights(file).names())

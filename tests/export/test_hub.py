@@ -1,4 +1,5 @@
 import pytest
+from huggingface_hub import reset_sessions
 
 from edgellm.errors import UsageError
 from edgellm.export import hub
@@ -15,7 +16,9 @@ def cache(tmp_path, monkeypatch):
     (model / "refs").mkdir(parents=True)
     (model / "refs" / "main").write_text(COMMIT)
     (model / "snapshots" / COMMIT).mkdir(parents=True)
-    return model
+    reset_sessions()  # a session remembers whether it was offline
+    yield model
+    reset_sessions()
 
 
 @pytest.mark.parametrize("revision", [None, "main", COMMIT])
@@ -24,6 +27,16 @@ def test_a_cached_model_is_served_offline_with_its_commit(cache, revision):
 
     assert folder == cache / "snapshots" / COMMIT
     assert commit == COMMIT
+
+
+def test_a_cached_model_is_served_where_the_way_out_is_broken(cache, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody answers there
+
+    assert hub.fetch_snapshot("owner/name", None)[1] == COMMIT
 
 
 @pytest.mark.parametrize("asked", [("owner/other", None), ("owner/name", "v2")])

@@ -23,7 +23,11 @@ def whole_folder(folder):
 
 
 def test_a_gguf_file_becomes_a_source(write_gguf, embedding):
-    metadata = {"tokenizer.chat_template": "{{ messages }}", "general.license": "mit"}
+    metadata = {
+        "tokenizer.chat_template": "{{ messages }}",
+        "tokenizer.ggml.eos_token_id": 9,
+        "general.license": "mit",
+    }
     path = write_gguf(embedding, metadata)
 
     source = open_source(str(path))
@@ -33,7 +37,7 @@ def test_a_gguf_file_becomes_a_source(write_gguf, embedding):
     assert list(source.weights.names()) == ["model.embed_tokens.weight"]
     assert Tokenizer.from_str(source.tokenizer_json).token_to_id("<|im_end|>") == 2
     assert source.chat_template == "{{ messages }}"
-    assert source.stop_token_ids == (2, 0)  # the file's own, then <|endoftext|>
+    assert source.stop_token_ids == (9, 2, 0)  # the file's own, then those known
     assert source.bos_token_id == 1
     assert source.license == "mit"
     assert source.provenance == {
@@ -44,9 +48,9 @@ def test_a_gguf_file_becomes_a_source(write_gguf, embedding):
     assert source.folder is None
 
 
-def test_a_hugging_face_folder_becomes_a_source(whole_folder, byte_tokenizer):
-    byte_tokenizer.add_special_tokens([AddedToken("<|im_end|>")])
-    byte_tokenizer.save(str(whole_folder / "tokenizer.json"))
+def test_a_hugging_face_folder_becomes_a_source(whole_folder, plain_tokenizer):
+    plain_tokenizer.add_special_tokens([AddedToken("<|im_end|>")])
+    plain_tokenizer.save(str(whole_folder / "tokenizer.json"))
 
     source = open_source(str(whole_folder))
 
