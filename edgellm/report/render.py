@@ -73,7 +73,7 @@ def change_words(metric: Metric, change: Change) -> str:
         return f"not comparable: {change.why}" if change.why else change.verdict
     lower, unit = change.ratio < 1, metric.unit
     word = unit.better if lower == unit.lower_is_better else unit.worse
-    text = f"{_factor(change.ratio, lower)}x {word}"
+    text = "equal" if change.ratio == 1 else f"{_factor(change.ratio, lower)}x {word}"
     if change.interval is not None:
         low, high = change.interval.low, change.interval.high
         ends = sorted([_factor(low, lower), _factor(high, lower)], key=float)
