@@ -1,5 +1,5 @@
 import pytest
-from huggingface_hub import reset_sessions
+from huggingface_hub.utils._http import reset_sessions
 
 from edgellm.errors import UsageError
 from edgellm.export import hub
