@@ -3,18 +3,23 @@
 import click
 
 from edgellm import __version__
-from edgellm.cli import bench, compare
+from edgellm.cli import bench, bundle, compare, export, quantize, run, targets
 
 COMMANDS: tuple[click.Command, ...] = (
     bench.command,
+    bundle.command,
     compare.command,
+    export.command,
+    quantize.command,
+    run.command,
+    targets.command,
 )
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="edgellm")
 def main() -> None:
-    """Take a transformer from a workstation to a small board, and measure how it runs there.
+    r"""Take a transformer from a workstation to a small board, and measure how it runs there.
 
     The whole road in one command, then talk to the result:
 

@@ -1,0 +1,121 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from edgellm import targets
+from edgellm.errors import BundleInvalid, UsageError
+from edgellm.records.target import CoreCluster, Memory, Power, Target
+
+KNOWN = targets.names()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(targets.ENVIRONMENT, str(tmp_path))
+    return tmp_path
+
+
+def numbers(value: object, name: str = "") -> list[str]:
+    if isinstance(value, dict):
+        return [n for key, item in value.items() for n in numbers(item, f"{name}.{key}")]
+    if isinstance(value, (list, tuple)):
+        return [n for i, item in enumerate(value) for n in numbers(item, f"{name}.{i}")]
+    return [name.removeprefix(".")] if isinstance(value, (int, float)) else []
+
+
+def test_the_boards_are_there():
+    assert {"x86-64-host", "raspberry-pi-zero-2-w", "raspberry-pi-5-8gb"} <= set(KNOWN)
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_target_is_valid_and_bears_its_files_name(name: str):
+    assert targets.load(name).id == name
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_every_number_has_a_source(name: str):
+    target = targets.load(name)
+
+    assert [n for n in numbers(dataclasses.asdict(target)) if target.source(n) is None] == []
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_every_source_belongs_to_a_value(name: str):
+    target = targets.load(name)
+    values = dataclasses.asdict(target)
+    for key in target.sources:
+        value = values
+        for part in key.split("."):
+            value = value[int(part)] if part.isdigit() else value[part]
+        assert value, f"{name}: the source of {key} has no value"
+
+
+def test_the_schema_has_the_fields_of_the_records():
+    schema = json.loads((targets.directory() / "schema.json").read_text())["properties"]
+
+    def fields(cls: type) -> set[str]:
+        return {field.name for field in dataclasses.fields(cls)}
+
+    assert set(schema) == fields(Target) - {"id"} | {"from"}
+    assert set(schema["clusters"]["items"]["properties"]) == fields(CoreCluster)
+    assert set(schema["memory"]["properties"]) == fields(Memory)
+    assert set(schema["power"]["properties"]) == fields(Power)
+
+
+def test_an_unknown_name_says_what_was_meant():
+    with pytest.raises(UsageError, match="no target 'pi-5-8gb'; did you mean 'raspberry-pi-5-8gb'"):
+        targets.load("pi-5-8gb")
+
+
+def test_a_child_adds_to_its_parents_tables_and_replaces_its_lists(folder: Path):
+    (folder / "a.toml").write_text(
+        'name = "A"\narch = "aarch64"\n[memory]\nbytes = 1\ntype = "t"\n'
+        '[[clusters]]\nuarch = "x"\ncores = 2\n'
+    )
+    (folder / "b.toml").write_text(
+        'from = "a"\nname = "B"\n[memory]\nbytes = 2\n[[clusters]]\nuarch = "y"\ncores = 4\n'
+    )
+
+    target = targets.load("b")
+
+    assert (target.name, target.arch, target.cores) == ("B", "aarch64", 4)
+    assert target.memory == Memory(bytes=2, type="t")
+
+
+def test_a_circle_of_parents_is_named(folder: Path):
+    (folder / "a.toml").write_text('from = "b"\nname = "A"\n')
+    (folder / "b.toml").write_text('from = "a"\nname = "B"\n')
+
+    with pytest.raises(BundleInvalid, match="'a' inherits from itself: a -> b"):
+        targets.load("a")
+
+
+def test_a_parent_that_is_not_there_is_named_with_its_child(folder: Path):
+    (folder / "a.toml").write_text('from = "c"\nname = "A"\n')
+
+    with pytest.raises(BundleInvalid, match="'a' inherits from 'c'"):
+        targets.load("a")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('name = "A"\narch = "aarch64"\ncolour = "red"\n', "unknown key 'colour'"),
+        ('name = "A"\narch = "aarch64"\nmemory.bytes = "4 GB"\n', "memory.bytes should be"),
+        ("name = \n", "not valid TOML"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_the_place(folder: Path, text: str, message: str):
+    (folder / "a.toml").write_text(text)
+
+    with pytest.raises(BundleInvalid, match=message):
+        targets.load("a")
+
+
+def test_a_folder_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(targets.ENVIRONMENT, "/does/not/exist")
+
+    with pytest.raises(UsageError, match="no targets in /does/not/exist"):
+        targets.names()
