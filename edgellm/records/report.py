@@ -112,6 +112,14 @@ class Workload:
     prompt_sha256: str
     batch: int = 1
 
+    def describe(self) -> str:
+        """Return the workload in words."""
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        return (
+            f"{threads}, {self.prompt_tokens} prompt tokens, {self.output_tokens} output tokens, "
+            f"{self.repetitions} repetitions after {self.warmup} warm-up"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class BundleFacts:
@@ -170,6 +178,11 @@ class Environment:
     versions: Mapping[str, str]
     before: MachineState
     after: MachineState
+
+    @property
+    def name(self) -> str:
+        """The board, else its processor."""
+        return self.board or self.cpu_model or self.machine
 
 
 @dataclass(frozen=True, slots=True)

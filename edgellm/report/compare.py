@@ -122,16 +122,13 @@ def compare(reports: Sequence[Named], *, allow: bool = False) -> Comparison:
             f"these reports cannot be compared: {differences[0]}; "
             "measure under equal conditions, or add --allow to see the figures all the same"
         )
-    work = reference.report.workload
-    facts = reference.report.environment
     return Comparison(
         names=tuple(named.name for named in reports),
         bundles=tuple(
             f"{named.report.bundle.name} {named.report.bundle.digest[:12]}" for named in reports
         ),
-        workload=f"{work.prompt_tokens} prompt tokens, {work.output_tokens} output tokens, "
-        f"{work.threads} threads, {work.repetitions} repetitions",
-        machine=facts.board or facts.cpu_model or facts.machine,
+        workload=reference.report.workload.describe(),
+        machine=reference.report.environment.name,
         differences=tuple(differences),
         notes=tuple(_notes(reports)),
         rows=tuple(_rows(reports)),

@@ -25,13 +25,11 @@ def render(report: Report) -> str:
 
     Values are medians over repetitions ± median absolute deviation.
     """
-    work, machine = report.workload, report.environment
+    machine = report.environment
     series = series_of(report)
     lines = [
         f"{report.bundle.name}  {report.bundle.digest[:12]}  {report.started_utc}",
-        f"{machine.board or machine.cpu_model or machine.machine}, {work.threads} threads, "
-        f"{work.prompt_tokens} prompt tokens, {work.output_tokens} output tokens, "
-        f"{work.repetitions} repetitions after {work.warmup} warm-up",
+        f"{machine.name}, {report.workload.describe()}; median ± MAD",
         "",
         *aligned([METRICS[name].label, _cell(name, series[name])] for name in HEADLINE),
         "",

@@ -1,7 +1,27 @@
 import pytest
 from click.testing import CliRunner
 
+from edgellm.bundle.build import build_bundle
 from edgellm.cli.bench import command
+from edgellm.records import report
+
+
+def test_a_bundle_is_measured_and_its_report_reads_back(tmp_path, tiny_stage):
+    bundle, output = tmp_path / "tiny.edgellm", tmp_path / "r.json"
+    build_bundle(tiny_stage, bundle)
+    result = CliRunner().invoke(
+        command,
+        [str(bundle), "-o", str(output), "--prompt-tokens", "9", "--output-tokens", "3"],
+    )
+    assert result.exit_code == 0, result.output
+    made = report.read(output)
+    ran = ["load", "tokenize", "prefill", "decode", "sample", "detokenize"]
+    assert [stage.stage for stage in made.stages] == ran
+    assert all(ns > 0 for stage in made.stages for ns in stage.wall_ns)
+    assert made.workload.prompt_tokens == 9
+    assert len(set(made.output_sha256)) == 1
+    assert made.memory.peak_rss_bytes >= made.memory.loaded_rss_bytes > 0
+    assert f"report: {output}" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,25 @@ def test_counts_of_different_things_are_not_compared(make_report):
     assert "counted differently" in change.why
 
 
+def evaluated(make_report, digest, **quality):
+    return make_report(bundle=BundleFacts("tiny", digest * 32, 1, quality))
+
+
+def test_quality_on_another_text_is_not_compared(make_report):
+    here = evaluated(make_report, "00", perplexity=12.0, text={"name": "a"})
+    same = evaluated(make_report, "11", perplexity=15.0, text={"name": "a"})
+    other = evaluated(make_report, "22", perplexity=15.0, text={"name": "b"})
+    alike, unlike = row(compared(here, same, other), "perplexity").changes
+    assert (alike.verdict, alike.ratio) == ("worse", 1.25)
+    assert (unlike.verdict, unlike.why) == ("not comparable", "evaluated with another text")
+
+
+def test_the_reference_of_an_evaluation_has_no_divergence_and_that_is_said(make_report):
+    here = evaluated(make_report, "00", perplexity=12.0)
+    kl = row(compared(here, here), "kl_divergence")
+    assert kl.cells[0].why == "evaluated without a reference"
+
+
 def with_workload(report, **changes):
     return dataclasses.replace(report, workload=dataclasses.replace(report.workload, **changes))
 

@@ -7,7 +7,8 @@ from edgellm.report.render import as_markdown, as_text, change_words
 from edgellm.report.stats import Interval
 
 TEXT = """\
-Test Board 4, 64 prompt tokens, 3 output tokens, 4 threads, 5 repetitions; median ± MAD
+Test Board 4, 4 threads, 64 prompt tokens, 3 output tokens, 5 repetitions after 1 warm-up; \
+median ± MAD
 
                                          fp32                int8
 bundle                                   tiny aaaaaaaaaaaa   tiny bbbbbbbbbbbb

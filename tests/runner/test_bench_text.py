@@ -5,7 +5,8 @@ from edgellm.runner.bench_text import render
 
 WHOLE = """\
 tiny  abababababab  2026-01-02T03:04:05+00:00
-Test Board 4, 4 threads, 64 prompt tokens, 3 output tokens, 5 repetitions after 1 warm-up
+Test Board 4, 4 threads, 64 prompt tokens, 3 output tokens, 5 repetitions after 1 warm-up; \
+median ± MAD
 
 TTFT           101.1 ± 1.0 ms
 TPOT           10.10 ± 0.10 ms
