@@ -38,8 +38,6 @@ from edgellm.runner.text import prompt_ids
 # Words, digits and another script: each takes another way through the tokenizer.
 GOLDEN_PROMPTS = ("What is a clock cycle?", "1, 2, 3, 5, 8, 13,", "今天天气很好。")
 GOLDEN_TOKENS = 16
-# Nats by which another machine's logits may differ: see docs on golden tokens.
-GOLDEN_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +151,7 @@ def _golden(
         progress("computing golden tokens", len(done), len(prompts))
         done.append(golden.record(session, ids, GOLDEN_TOKENS))
     machine = f"{platform.machine()}, onnxruntime {versions('onnxruntime')['onnxruntime']}"
-    return GoldenSet(machine, GOLDEN_TOLERANCE, tuple(done))
+    return GoldenSet(machine, golden.tolerance(session, done), tuple(done))
 
 
 def _step(stage: StageFolder, derived: Derived) -> Step:

@@ -84,3 +84,14 @@ def test_logits_that_are_no_numbers_do_not_pass():
     replayed = golden.replay(Table(change=math.nan), RECORDED)
 
     assert not replayed.within(1e9)
+
+
+def test_the_tolerance_is_what_the_model_itself_varies_by():
+    class Uneven(Table):
+        def step(self, token):
+            return super().step(token) + np.float32(0.25)
+
+    even, uneven = (golden.tolerance(model, [RECORDED]) for model in (Table(), Uneven()))
+
+    assert even == golden.LEAST_TOLERANCE
+    assert uneven == pytest.approx(0.25 * golden.MARGIN, rel=1e-4)
