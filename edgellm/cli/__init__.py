@@ -3,13 +3,27 @@
 import click
 
 from edgellm import __version__
-from edgellm.cli import bench, bundle, compare, export, quantize, run, targets
+from edgellm.cli import (
+    bench,
+    bundle,
+    compare,
+    evaluate,
+    export,
+    inspect,
+    prune,
+    quantize,
+    run,
+    targets,
+)
 
 COMMANDS: tuple[click.Command, ...] = (
     bench.command,
     bundle.command,
     compare.command,
+    evaluate.command,
     export.command,
+    inspect.command,
+    prune.command,
     quantize.command,
     run.command,
     targets.command,

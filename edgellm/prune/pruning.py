@@ -1,0 +1,199 @@
+"""Prune a model: layers first, then the channels of what is left, refitted."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from edgellm.errors import UsageError
+from edgellm.graph.inspect import inspect
+from edgellm.graph.stage_folder import StageFolder, load_graph, versions
+from edgellm.prune import observe
+from edgellm.prune.anatomy import Array, check_prunable, data, feed_forward
+from edgellm.prune.apply import keep_channels, remove_layers
+from edgellm.prune.calibration import Calibration
+from edgellm.prune.importance import block_influence, channel_importance, gram_matrices
+from edgellm.prune.plan import (
+    CalibrationUsed,
+    ChannelChoice,
+    LayerChoice,
+    PrunePlan,
+    choose_channels,
+    choose_layers,
+    width_after,
+)
+from edgellm.prune.refit import Refit, refit
+from edgellm.records import codec
+from edgellm.records.manifest import ModelFacts, Step
+from edgellm.records.progress import Progress, silent
+
+GRAM_BYTES = 512 << 20
+"""Gram matrices held at once; more blocks take several runs over the calibration text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to remove: a number of layers, a share of the feed-forward channels, or both."""
+
+    layers: int = 0
+    ffn: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RefitError:
+    """Relative error of one block's output on the calibration text, before and after its refit."""
+
+    layer: int
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """A pruned model, not yet written."""
+
+    graph: ir.Model
+    facts: ModelFacts
+    plan: PrunePlan
+    refits: tuple[RefitError, ...]
+    parameters_before: int
+    parameters_after: int
+
+    def step(self, source: StageFolder) -> Step:
+        """Return the step for the record: the same for a plan that was made and one replayed."""
+        return Step(
+            action="prune",
+            parameters={
+                "removed_layers": list(self.plan.removed_layers),
+                "feed_forward_widths": [len(choice.kept) for choice in self.plan.channels],
+                "calibration": codec.to_json(self.plan.calibration),
+                "plan_sha256": hashlib.sha256(codec.dumps(self.plan).encode()).hexdigest(),
+            },
+            measured={
+                "parameters_before": self.parameters_before,
+                "parameters_after": self.parameters_after,
+                "refit_errors": codec.to_json(self.refits),
+            },
+            versions=versions("onnxruntime", "onnx-ir", "numpy"),
+            input_digest=source.record.digest,
+        )
+
+
+def prune(
+    stage: StageFolder,
+    request: Request | PrunePlan,
+    calibration: Calibration,
+    *,
+    threads: int = 0,
+    progress: Progress = silent,
+) -> Pruned:
+    """Prune the model of a stage folder.
+
+    Args:
+        stage: The folder; nothing in it changes.
+        request: What to remove, or the plan that says it.
+        calibration: The text that decides and refits. A plan takes the one that it was made with.
+        threads: As in :class:`~edgellm.runner.session.Session`.
+        progress: Told about the runs over the text and the refits.
+
+    Raises:
+        UsageError: Nothing would be left or nothing goes, the plan is for another model or
+            calibration text, or the model is quantized.
+        UnsupportedModel: The graph is not of the fused route.
+    """
+    graph, facts = load_graph(stage), stage.record.model
+    check_prunable(stage, graph)
+    used = CalibrationUsed(calibration.text.name, calibration.text.sha256, calibration.tokens)
+    if isinstance(request, PrunePlan):
+        request.check_fits(stage.record.digest, str(stage.path), used)
+    else:
+        _check_leaves_something(request, graph.graph, facts.kv.layers)
+    before = inspect(graph, facts).total.parameters
+    run = _Run(graph, calibration.sequences, threads, progress)
+    layers = request.layers if isinstance(request, PrunePlan) else run.layers(facts, request)
+    facts = _without_layers(graph, facts, layers)
+    channels = list(run.channels(facts, request))
+    for choice, new in channels:
+        keep_channels(graph.graph, choice.layer, choice.kept, new.down)
+    return Pruned(
+        graph,
+        facts,
+        PrunePlan(facts.name, stage.record.digest, used, layers, tuple(c for c, _ in channels)),
+        tuple(RefitError(c.layer, new.error_before, new.error_after) for c, new in channels),
+        before,
+        inspect(graph, facts).total.parameters,
+    )
+
+
+def _check_leaves_something(request: Request, graph: ir.Graph, layers: int) -> None:
+    """Refuse impossible numbers before the calibration text runs for them."""
+    if request.layers == 0 and request.ffn == 0:
+        raise UsageError("nothing to prune: give --layers, --ffn or --plan")
+    if request.layers != 0:
+        choose_layers([0.0] * layers, request.layers)
+    if request.ffn != 0:
+        for layer in range(layers):
+            width_after(feed_forward(graph, layer).width, request.ffn)
+
+
+def _without_layers(
+    graph: ir.Model, facts: ModelFacts, choices: Sequence[LayerChoice]
+) -> ModelFacts:
+    removed = [choice.layer for choice in choices if choice.removed]
+    if removed:
+        remove_layers(graph.graph, removed, facts.kv.layers)
+    kv = dataclasses.replace(facts.kv, layers=facts.kv.layers - len(removed))
+    return dataclasses.replace(facts, kv=kv)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A graph and the text that runs through it."""
+
+    graph: ir.Model
+    sequences: Sequence[Sequence[int]]
+    threads: int
+    progress: Progress
+
+    def layers(self, facts: ModelFacts, request: Request) -> tuple[LayerChoice, ...]:
+        """Choose which layers go."""
+        if request.layers == 0:
+            return ()
+        streams = observe.streams(
+            self.graph, facts, self.sequences, threads=self.threads, progress=self.progress
+        )
+        return choose_layers(block_influence(streams), request.layers)
+
+    def channels(
+        self, facts: ModelFacts, request: Request | PrunePlan
+    ) -> Iterator[tuple[ChannelChoice, Refit]]:
+        """Choose, for each block, which channels stay, and refit its down projection to them."""
+        wanted = request.channels if isinstance(request, PrunePlan) else request.ffn
+        if not wanted:
+            return
+        for layer, gram in self._grams(facts):
+            self.progress("refitting feed-forward blocks", layer, facts.kv.layers)
+            down = data(feed_forward(self.graph.graph, layer).down)
+            if isinstance(request, PrunePlan):
+                choice = request.channels[layer]
+            else:
+                choice = choose_channels(layer, channel_importance(gram, down), request.ffn)
+            yield choice, refit(gram, down, choice.kept)
+
+    def _grams(self, facts: ModelFacts) -> Iterator[tuple[int, Array]]:
+        """Yield each layer with H^T H of its feed-forward activations over the whole text."""
+        blocks = [feed_forward(self.graph.graph, layer) for layer in range(facts.kv.layers)]
+        at_once = max(1, GRAM_BYTES // (4 * max(block.width for block in blocks) ** 2))
+        for first in range(0, len(blocks), at_once):
+            names = [str(block.activations.name) for block in blocks[first : first + at_once]]
+            activations = observe.values(
+                self.graph,
+                facts,
+                names,
+                self.sequences,
+                threads=self.threads,
+                progress=self.progress,
+            )
+            yield from enumerate(gram_matrices(activations), first)
