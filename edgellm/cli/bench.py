@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from edgellm.cli._common import emit, handle_errors, json_option, output_option, progress
+from edgellm.cli._common import handle_errors, json_option, output_option, progress
 
 
 @click.command("bench", short_help="Measure a bundle on this machine.")
@@ -52,4 +52,5 @@ def command(
     with progress() as told:
         report = measure_bundle(bundle, plan, progress=told)
     codec.write(output, report)
-    emit(as_json, report, f"{bench_text.render(report)}\n\nreport: {output}")
+    text = f"{bench_text.render(report)}\n\nreport: {output}\n"
+    click.echo(codec.dumps(report) if as_json else text, nl=False)

@@ -24,6 +24,14 @@ def test_a_bundle_is_measured_and_its_report_reads_back(tmp_path, tiny_stage):
     assert f"report: {output}" in result.stdout
 
 
+def test_json_on_stdout_is_the_report_itself(tmp_path, tiny_stage):
+    bundle, output = tmp_path / "tiny.edgellm", tmp_path / "r.json"
+    build_bundle(tiny_stage, bundle)
+    few = ["--prompt-tokens", "9", "--output-tokens", "2", "--repetitions", "1", "--warmup", "0"]
+    result = CliRunner().invoke(command, [str(bundle), "-o", str(output), "--json", *few])
+    assert result.stdout == output.read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
