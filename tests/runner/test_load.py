@@ -123,6 +123,13 @@ def test_unchecked_weights_are_not_read(folder):
     open_bundle(folder, check=False)
 
 
+def test_all_but_the_weights_is_always_checked(folder):
+    flip(folder / TOKENIZER_FILE, 50)
+
+    with pytest.raises(BundleInvalid, match=r"tokenizer\.json does not match"):
+        open_bundle(folder, check=False)
+
+
 def test_a_newer_schema_says_to_upgrade(folder):
     manifest = json.loads((folder / MANIFEST_FILE).read_text())
     (folder / MANIFEST_FILE).write_text(json.dumps({**manifest, "schema": 99}))

@@ -28,6 +28,11 @@ def test_versions_compare_number_by_number(version, limit):
     assert satisfies(dotted(version), f"=={dotted(limit)}", "x") == (left == right)
 
 
+def test_a_zero_at_the_end_changes_nothing():
+    assert satisfies("2", ">=2.0", "x")
+    assert satisfies("2.0.0", "==2", "x")
+
+
 def test_a_range_holds_all_its_parts():
     assert satisfies("1.32.4", ">=1.32,<1.33", "x")
     assert not satisfies("1.33.0", ">=1.32,<1.33", "x")

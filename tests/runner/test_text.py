@@ -50,13 +50,13 @@ def test_text_comes_as_soon_as_it_is_certain(byte_tokenizer):
     assert stream(byte_tokenizer, ids) == ["a", "", "", "", "🦜", "b", ""]
 
 
-def test_bytes_that_are_no_text_do_not_hold_back_what_follows(byte_tokenizer):
+def test_bytes_that_are_no_text_are_not_held_back_for_ever(byte_tokenizer):
     broken = byte_tokenizer.encode("é").ids[:1] * 12
 
     pieces = stream(byte_tokenizer, [*broken, *byte_tokenizer.encode("ok").ids])
 
     assert "".join(pieces) == "\ufffd" * 12 + "ok"
-    assert pieces[-2] == "k"
+    assert "\ufffd" in "".join(pieces[:12])
 
 
 def test_a_character_cut_off_by_the_end_is_shown_as_such(byte_tokenizer):
