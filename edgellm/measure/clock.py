@@ -1,5 +1,6 @@
 """The stage timer: one clock reading and one counter reading at each boundary between stages."""
 
+import itertools
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -32,20 +33,12 @@ class Laps:
     step_ns: list[int] = field(default_factory=list)
     counts: dict[str, CounterSample] = field(default_factory=dict)
 
-    def add(self, wall_ns: int, counts: dict[str, CounterSample]) -> None:
-        """Add one step."""
-        self.step_ns.append(wall_ns)
-        self.counts = {
-            name: _plus(self.counts[name], sample) if name in self.counts else sample
-            for name, sample in counts.items()
-        }
-
 
 class StageTimer:
     """Cuts a stretch of time into stages without gaps, so that their sum is the whole.
 
-    The cost of a boundary itself (a clock reading, and a system call for each hardware counter)
-    falls into the stage that follows it.
+    A boundary only notes the clock and the counters; sums are made when the laps are taken. What
+    it costs (a system call for each hardware counter) falls into the stage that follows it.
 
     Example:
         >>> ticks = iter([0, 30, 100])
@@ -60,27 +53,39 @@ class StageTimer:
         self._clock = clock
         self._counters = counters
         self._names = tuple(info.name for info in counters.infos)
-        self._laps: defaultdict[str, Laps] = defaultdict(Laps)
-        self._since = 0
-        self._counts: tuple[CounterSample, ...] = ()
+        self._marks: list[tuple[str, int, tuple[CounterSample, ...]]] = []
 
     def start(self) -> None:
-        """Begin the first stage now."""
-        self._since = self._clock()
-        self._counts = self._counters.read(self._since)
+        """Begin the first stage now; laps that were not taken are forgotten."""
+        self._marks = []
+        self.lap("")
 
     def lap(self, stage: str) -> None:
         """End ``stage`` here; the next one begins at the same instant."""
         now = self._clock()
-        counts = self._counters.read(now)
-        spent = map(_minus, counts, self._counts)
-        self._laps[stage].add(now - self._since, dict(zip(self._names, spent, strict=True)))
-        self._since, self._counts = now, counts
+        self._marks.append((stage, now, self._counters.read(now)))
 
     def take(self) -> dict[str, Laps]:
-        """Return the laps since the last call, by stage."""
-        laps, self._laps = dict(self._laps), defaultdict(Laps)
-        return laps
+        """Return the laps since the start, by stage."""
+        laps: defaultdict[str, Laps] = defaultdict(Laps)
+        for (_, since, before), (stage, now, after) in itertools.pairwise(self._marks):
+            lap = laps[stage]
+            lap.step_ns.append(now - since)
+            for name, start, end in zip(self._names, before, after, strict=True):
+                lap.counts[name] = _with(lap.counts.get(name, NOTHING), start, end)
+        return dict(laps)
+
+
+NOTHING = CounterSample(0, 0, 0)
+
+
+def _with(total: CounterSample, start: CounterSample, end: CounterSample) -> CounterSample:
+    """Return ``total`` plus what was counted between two readings."""
+    return CounterSample(
+        total.value + end.value - start.value,
+        total.enabled_ns + end.enabled_ns - start.enabled_ns,
+        total.running_ns + end.running_ns - start.running_ns,
+    )
 
 
 class NoCounters:
@@ -94,15 +99,3 @@ class NoCounters:
 
 
 NO_COUNTERS = NoCounters()
-
-
-def _plus(a: CounterSample, b: CounterSample) -> CounterSample:
-    return CounterSample(
-        a.value + b.value, a.enabled_ns + b.enabled_ns, a.running_ns + b.running_ns
-    )
-
-
-def _minus(a: CounterSample, b: CounterSample) -> CounterSample:
-    return CounterSample(
-        a.value - b.value, a.enabled_ns - b.enabled_ns, a.running_ns - b.running_ns
-    )
