@@ -1,7 +1,7 @@
 """Take layers and feed-forward channels out of a graph, so that its shapes shrink."""
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, MutableSequence, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -24,11 +24,11 @@ def remove_layers(graph: ir.Graph, removed: Collection[int], layers: int) -> Non
         layers: How many the graph has.
     """
     kept = [layer for layer in range(layers) if layer not in removed]
-    for layer in sorted(removed):
+    # From the last: of neighbours that go, the first has the last word on what enters the next.
+    for layer in sorted(removed, reverse=True):
         following = next((k for k in kept if k > layer), layers)
         _bypass(entry(graph, layer), entry(graph, following))
-    for layer in removed:
-        _delete(graph, layer)
+    _delete(graph, removed)
     _renumber(graph, {old: new for new, old in enumerate(kept)})
 
 
@@ -61,24 +61,24 @@ def _make_first(norm: ir.Node, first: ir.Node, value: ir.Value) -> None:
     graph.remove(norm, safe=True)
 
 
-def _delete(graph: ir.Graph, layer: int) -> None:
-    """Delete the layer's nodes, weights, cache inputs and outputs."""
-    for index in reversed(range(len(graph.outputs))):
-        if _numbered(graph.outputs[index].name) == ("present", layer):
-            del graph.outputs[index]
-    graph.remove(
-        [node for node in graph if _numbered(stages.of(node)) == ("layers", layer)], safe=True
-    )
-    for index in reversed(range(len(graph.inputs))):
-        if _numbered(graph.inputs[index].name) == ("past_key_values", layer):
-            del graph.inputs[index]
-    for name in [n for n in graph.initializers if _numbered(n) == ("layers", layer)]:
+def _delete(graph: ir.Graph, layers: Collection[int]) -> None:
+    """Delete the nodes, weights, cache inputs and outputs of ``layers``."""
+    _drop(graph.outputs, layers)
+    graph.remove([node for node in graph if _layer_of(stages.of(node)) in layers], safe=True)
+    _drop(graph.inputs, layers)
+    for name in [name for name in graph.initializers if _layer_of(name) in layers]:
         del graph.initializers[name]
 
 
-def _numbered(name: str | None) -> tuple[str, int] | None:
+def _drop(values: MutableSequence[ir.Value], layers: Collection[int]) -> None:
+    for index in reversed(range(len(values))):
+        if _layer_of(values[index].name) in layers:
+            del values[index]
+
+
+def _layer_of(name: str | None) -> int | None:
     match = NUMBERED.match(name or "")
-    return (match.group(1), int(match.group(2))) if match else None
+    return int(match.group(2)) if match else None
 
 
 def _renumber(graph: ir.Graph, new_of: Mapping[int, int]) -> None:
