@@ -28,7 +28,10 @@ def _document(comparison: Comparison, table: Callable[[Table], list[str]], item:
         [f"{comparison.machine}, {comparison.workload}; median ± MAD"],
         [item.format(f"DIFFERS: {line}") for line in comparison.differences],
         table(values),
-        [f"Against {comparison.names[0]}, with the 95 % interval of the ratio:"],
+        [
+            f"Against {comparison.names[0]}, with the 95 % interval of the ratio "
+            "(from repetitions; drift of the machine between runs is not in it):"
+        ],
         table(changes),
         [item.format(f"({number}) {reason}") for reason, number in reasons.items()],
         [item.format(note) for note in comparison.notes],

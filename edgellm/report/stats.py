@@ -30,6 +30,7 @@ def ratio_interval(candidate: Sequence[float], reference: Sequence[float]) -> In
     """Return the bootstrap interval of ``median(candidate) / median(reference)``.
 
     The two are resampled independently: they come from different runs. Samples must be positive.
+    What differs between runs and not between repetitions, such as a busier machine, is not in it.
     """
     rng = np.random.default_rng(SEED)
     top = _medians(candidate, rng)

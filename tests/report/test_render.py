@@ -37,7 +37,8 @@ perplexity                               not measured (3)    12.50
 KL divergence                            not measured (3)    0.01000 nats
 same top-1                               not measured (3)    95.00 %
 
-Against fp32, with the 95 % interval of the ratio:
+Against fp32, with the 95 % interval of the ratio \
+(from repetitions; drift of the machine between runs is not in it):
 
                         int8
 bundle size             4.00x smaller
