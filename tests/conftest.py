@@ -207,6 +207,6 @@ def tiny_stage(tmp_path_factory: pytest.TempPathFactory, byte_tokenizer: Tokeniz
 
 
 @pytest.fixture(scope="session")
-def byte_tokenizer_json() -> str:
+def byte_tokenizer_json(byte_tokenizer: Tokenizer) -> str:
     """Give the text of the byte tokenizer's ``tokenizer.json``."""
-    return byte_tokenizer().to_str()
+    return byte_tokenizer.to_str()

@@ -33,7 +33,7 @@ COMMANDS: tuple[click.Command, ...] = (
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="edgellm")
 def main() -> None:
-    r"""Take a transformer from a workstation to a small board, and measure how it runs there.
+    """Take a transformer from a workstation to a small board, and measure how it runs there.
 
     The whole road in one command, then talk to the result:
 

@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from edgellm.export.architectures import ARCHITECTURES, read_shape
 from edgellm.export.decoder import build_decoder
 from edgellm.export.parity import measure_parity, require, torch_reference
 from edgellm.export.source import Source, open_source
+from edgellm.export.tokenizer import check_tokenizer
 from edgellm.graph.stage_folder import finish_stage, save_graph, versions
 from edgellm.records import codec
 from edgellm.records.folder import claim_output, whole
@@ -39,12 +42,13 @@ def export_model(
     Raises:
         UsageError: No such model, or the output cannot be written.
         UnsupportedModel: The architecture or its configuration cannot be exported.
-        ParityExceeded: The graph is not the model; nothing is written.
+        ParityExceeded: The graph is not the model, or the tokenizer loses text; nothing is written.
     """
     claim_output(output, force=force)
     source = open_source(model, progress=progress)
     with whole(output, force=force) as scratch:
         facts = _write_graph(source, scratch, progress)
+        unchecked = check_tokenizer(Tokenizer.from_str(source.tokenizer_json))
         (scratch / TOKENIZER_FILE).write_text(source.tokenizer_json, encoding="utf-8")
         if source.chat_template is not None:
             (scratch / CHAT_TEMPLATE_FILE).write_text(source.chat_template, encoding="utf-8")
@@ -55,7 +59,10 @@ def export_model(
         step = Step(
             action="export",
             parameters={**source.provenance, "route": facts.route},
-            measured={"parity": codec.to_json(parity)},
+            measured={
+                "parity": codec.to_json(parity),
+                "tokenizer_round_trip": f"not checked: {unchecked}" if unchecked else "equal",
+            },
             versions=versions("torch", "transformers", "onnx-ir", "onnxruntime"),
         )
         return finish_stage(scratch, facts, (step,))

@@ -7,10 +7,15 @@ bit: its largest weight is ``127 * scale`` (Q8_0) or ``-8 * scale`` (Q4_0), and 
 scale exactly.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+CACHED_WEIGHTS = 1 << 18  # weights worked on at once: a few float copies fit a core's cache
+# Shares of a block's range that 4 bits try; below 0.75 none was the best of its block.
+RANGE_SHARES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75)
 
 Float = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -58,11 +63,31 @@ def quantize_blocks(weight: Float, *, bits: int, group_size: int, symmetric: boo
         group_size: Weights in a block: a power of two, at least 16.
         symmetric: Zero points fixed in the middle; else chosen per block.
     """
+    rows_at_once = max(1, CACHED_WEIGHTS // weight.shape[1])
+    pieces = [weight[at : at + rows_at_once] for at in range(0, len(weight), rows_at_once)]
+    with ThreadPoolExecutor() as pool:  # numpy lets other threads run while it computes
+        done = list(pool.map(lambda rows: _quantize(rows, bits, group_size, symmetric), pieces))
+    data, scales, zeros = zip(*done, strict=True)
+    return Blocks(
+        data=np.concatenate(data),
+        scales=np.concatenate(scales),
+        zero_points=None if symmetric else np.concatenate(zeros),
+        bits=bits,
+        group_size=group_size,
+        columns=weight.shape[1],
+    )
+
+
+def _quantize(
+    weight: Float, bits: int, group_size: int, symmetric: bool
+) -> tuple[Bytes, Float, Bytes]:
+    """Return packed data, scales and packed zero points (empty where symmetric) of some rows."""
     rows, columns = weight.shape
     padded = -columns % group_size
     blocks = np.pad(weight, ((0, 0), (0, padded))).reshape(rows, -1, group_size)
     if symmetric:
-        scales, zero = _symmetric(blocks, bits), None
+        scales = _symmetric(blocks, bits)
+        zero = np.empty((rows, 0), np.float32)
         middle: Float | float = float(1 << (bits - 1))
     else:
         scales, zero = _asymmetric(blocks, bits)
@@ -71,14 +96,7 @@ def quantize_blocks(weight: Float, *, bits: int, group_size: int, symmetric: boo
     # Half rounds up, as GGUF's reference does.
     values = np.floor(blocks * inverse[..., None] + (middle + np.float32(0.5)))
     data = np.clip(values, 0, (1 << bits) - 1, out=values).astype(np.uint8)
-    return Blocks(
-        data=_pack(data, bits),
-        scales=scales,
-        zero_points=None if zero is None else _pack(zero.astype(np.uint8), bits),
-        bits=bits,
-        group_size=group_size,
-        columns=columns,
-    )
+    return _pack(data, bits), scales, _pack(zero.astype(np.uint8), bits)
 
 
 def _symmetric(blocks: Float, bits: int) -> Float:
@@ -96,13 +114,41 @@ def _symmetric(blocks: Float, bits: int) -> Float:
 
 
 def _asymmetric(blocks: Float, bits: int) -> tuple[Float, Float]:
-    """Scales and zero points of blocks that span from their smallest to their largest weight."""
+    """Scales and zero points of blocks, each of the range that errs least.
+
+    A range a little narrower than the block's cuts its outliers and sees all others finer; with 4
+    bits that is worth it for most blocks. The full range is tried first and kept unless another is
+    better, so weights that lie on a grid stay on it.
+    """
     top = np.float32((1 << bits) - 1)
     low = np.minimum(blocks.min(axis=-1), 0)
     high = np.maximum(blocks.max(axis=-1), 0)
-    scales: Float = (high - low) / top
-    zero = np.divide(-low, scales, out=np.zeros_like(low), where=scales != 0)
-    return scales, np.clip(np.round(zero), 0, top)
+    best_scale = best_zero = best_error = np.empty(0, np.float32)
+    for share in RANGE_SHARES if bits == 4 else RANGE_SHARES[:1]:
+        scale = (high - low) * (np.float32(share) / top)
+        inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale != 0)
+        zero = np.clip(np.rint(-low * share * inverse), 0, top)
+        error = _error(blocks, scale, inverse, zero, top)
+        if not best_error.size:
+            best_scale, best_zero, best_error = scale, zero, error
+            continue
+        better = error < best_error
+        for best, found in ((best_scale, scale), (best_zero, zero), (best_error, error)):
+            np.copyto(best, found, where=better)
+    return best_scale, best_zero
+
+
+def _error(blocks: Float, scale: Float, inverse: Float, zero: Float, top: np.float32) -> Float:
+    """Sum of squared errors per block, in place: this is where int4's time goes."""
+    work = blocks * inverse[..., None]
+    np.add(work, zero[..., None] + np.float32(0.5), out=work)
+    np.floor(work, out=work)
+    np.clip(work, 0, top, out=work)
+    np.subtract(work, zero[..., None], out=work)
+    np.multiply(work, scale[..., None], out=work)
+    np.subtract(work, blocks, out=work)
+    error: Float = np.einsum("...i,...i->...", work, work)
+    return error
 
 
 def _pack(values: Bytes, bits: int) -> Bytes:

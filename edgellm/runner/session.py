@@ -24,7 +24,8 @@ class Session:
         model: The model's facts.
         threads: Threads of onnxruntime; 0 for one per available core.
         context: Capacity of the cache in tokens; the model's maximum where None.
-        batch: Sequences that run side by side, of equal length.
+        batch: Sequences that run side by side, of equal length. The fused route takes more than
+            one only from an empty cache or token by token.
         outputs: Further graph values to fetch at every call, see :attr:`fetched`.
         weights: Where the external data of a graph given as bytes lies.
 
@@ -70,6 +71,7 @@ class Session:
 
         Raises:
             UsageError: The sequence would not fit the context.
+            UnsupportedModel: An operator refuses what it is given.
         """
         count = ids.shape[1]
         if self.length + count > self.context:
@@ -77,7 +79,12 @@ class Session:
                 f"{self.length + count} tokens do not fit the context of {self.context}; "
                 "shorten the text or raise --context"
             )
-        logits, *extra = self._route.run(ids, self.length, 0 if every_position else count - 1)
+        try:
+            logits, *extra = self._route.run(ids, self.length, 0 if every_position else count - 1)
+        except Exception as error:  # onnxruntime's kinds are not public
+            raise UnsupportedModel(
+                f"onnxruntime {ort.__version__} cannot run {self.model.name}: {error}"
+            ) from error
         self.length += count
         self.fetched = dict(zip(self._outputs, extra, strict=True))
         return logits
@@ -114,7 +121,7 @@ def _open(graph: Path | bytes, threads: int, weights: WeightsFile | None) -> ort
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails is raised, in one sentence
     try:
         if weights and isinstance(graph, bytes):
             graph = attach(graph, weights, options)
