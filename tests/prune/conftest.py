@@ -7,11 +7,12 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from edgellm.export.architectures import ARCHITECTURES, DecoderShape
 from edgellm.export.decoder import build_decoder
-from edgellm.graph.stage_folder import save_graph
-from edgellm.records.manifest import MODEL_FILE, KVLayout, ModelFacts
+from edgellm.graph.stage_folder import StageFolder, finish_stage, open_stage, save_graph
+from edgellm.records.manifest import MODEL_FILE, TOKENIZER_FILE, KVLayout, ModelFacts, Step
 from edgellm.runner.session import Session
 
 Array = NDArray[np.float32]
@@ -109,3 +110,22 @@ def logits(tmp_path: Path) -> Callable[[ir.Model, ModelFacts], Array]:
         return session.forward(IDS, every_position=True).copy()
 
     return run
+
+
+@pytest.fixture
+def stage(tmp_path: Path, byte_tokenizer: Tokenizer) -> StageFolder:
+    """Give a stage folder of three layers over bytes."""
+    model, folder = Decoder([0, 1, 2]), tmp_path / "stage"
+    folder.mkdir()
+    save_graph(model.graph(), folder)
+    byte_tokenizer.save(str(folder / TOKENIZER_FILE))
+    finish_stage(folder, model.facts(), (Step("export", {"source": "random"}, {}, {}),))
+    return open_stage(folder)
+
+
+@pytest.fixture
+def calibration_file(tmp_path: Path) -> Path:
+    """Give a text just long enough to calibrate on."""
+    path = tmp_path / "calibration.txt"
+    path.write_text("The quick brown fox jumps over the lazy dog. " * 24)
+    return path
