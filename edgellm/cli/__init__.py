@@ -5,6 +5,7 @@ import click
 from edgellm import __version__
 from edgellm.cli import (
     bench,
+    build,
     bundle,
     compare,
     evaluate,
@@ -18,6 +19,7 @@ from edgellm.cli import (
 
 COMMANDS: tuple[click.Command, ...] = (
     bench.command,
+    build.command,
     bundle.command,
     compare.command,
     evaluate.command,

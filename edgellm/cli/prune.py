@@ -57,29 +57,20 @@ def command(
       edgellm prune smol -o smol-pruned --ffn 0.2 --save-plan plan.json
       edgellm prune smol -o again --plan plan.json
     """
-    from edgellm.graph.stage_folder import derive_stage, open_stage
-    from edgellm.prune.calibration import load_calibration
-    from edgellm.prune.pruning import prune
+    from edgellm.prune.pipeline import prune_stage
     from edgellm.records import codec
     from edgellm.records.folder import claim_output
-    from edgellm.records.manifest import TOKENIZER_FILE
 
-    claim_output(output, force=force)
     if save_plan is not None:
         claim_output(save_plan, force=force)
     request = _request(layers, ffn, plan_file)
     with progress() as told:
-        stage = open_stage(folder, progress=told)
-        longest = stage.record.model.kv.max_context
-        text = load_calibration(folder / TOKENIZER_FILE, calibration, longest)
-        pruned = prune(stage, request, text, threads=threads, progress=told)
-        step = pruned.step(stage)
-        derive_stage(
-            stage, output, pruned.graph, step, model=pruned.facts, force=force, progress=told
+        pruned, record = prune_stage(
+            folder, output, request, calibration, threads=threads, force=force, progress=told
         )
     if save_plan is not None:
         codec.write(save_plan, pruned.plan)
-    emit(as_json, step, f"{_render(pruned)}\n\npruned model: {output}")
+    emit(as_json, record.provenance[-1], f"{_render(pruned)}\n\npruned model: {output}")
 
 
 def _request(layers: int, ffn: float, plan_file: Path | None) -> "Request | PrunePlan":

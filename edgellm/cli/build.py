@@ -1,0 +1,114 @@
+"""``edgellm build``."""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgellm.cli._common import emit, handle_errors, json_option, output_option, progress
+from edgellm.records.progress import Progress
+
+if TYPE_CHECKING:
+    from edgellm.quantize.scheme import Scheme
+    from edgellm.records.quality import Quality
+
+
+@click.command("build", short_help="The whole road in one command: from a model to a bundle.")
+@click.argument("model")
+@output_option("Bundle folder, or one .edgellm file,")
+@click.option("--scheme", default="int8", show_default=True, help="See edgellm quantize.")
+@click.option("--layers", default=0, help="Layers to prune, see edgellm prune.")
+@click.option("--ffn", default=0.0, metavar="RATIO", help="Share of channels to prune, 0 to 1.")
+@click.option("--calibration", type=click.Path(path_type=Path), help="Text for pruning; one ships.")
+@click.option(
+    "--evaluate/--no-evaluate",
+    default=True,
+    help="Measure what compression cost, on the text that ships; it goes with the bundle.",
+)
+@json_option
+@handle_errors
+def command(
+    *,
+    model: str,
+    output: Path,
+    force: bool,
+    scheme: str,
+    layers: int,
+    ffn: float,
+    calibration: Path | None,
+    evaluate: bool,
+    as_json: bool,
+) -> None:
+    """Export MODEL, prune it where asked, quantize it, say what that cost, and pack a bundle.
+
+    The same as export, prune, quantize, evaluate and bundle one after the other; use those to keep
+    what lies between.
+
+    \b
+    Examples:
+      edgellm build smollm2-135m-instruct -o smol.edgellm
+      edgellm build model.gguf -o small.edgellm --scheme int4 --layers 2 --ffn 0.1
+    """
+    from edgellm.bundle.build import build_bundle
+    from edgellm.export.pipeline import export_model
+    from edgellm.quantize.pipeline import choose_scheme
+    from edgellm.records.folder import claim_output
+
+    claim_output(output, force=force)
+    chosen = choose_scheme(scheme, {})
+    place = output.absolute().parent
+    place.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=place) as scratch,
+        progress() as told,
+    ):
+        exported = Path(scratch) / "exported"
+        export_model(model, exported, progress=told)
+        small = _compress(exported, chosen, (layers, ffn, calibration), told)
+        quality = _quality(small, exported, told) if evaluate else None
+        built = build_bundle(small, output, quality=quality, force=force, progress=told)
+    size = sum(entry.bytes for entry in built.manifest.files)
+    lines = [f"{output}: {built.manifest.model.name}, {scheme}, {size / 2**20:.1f} MiB"]
+    if quality is not None:
+        lines.append(_cost(quality))
+    if built.note:
+        click.echo(f"edgellm: note: {built.note}", err=True)
+    emit(as_json, built.manifest, "\n".join(lines))
+
+
+def _compress(
+    exported: Path, scheme: "Scheme", pruning: tuple[int, float, Path | None], told: Progress
+) -> Path:
+    from edgellm.prune.pipeline import prune_stage
+    from edgellm.prune.pruning import Request
+    from edgellm.quantize.pipeline import quantize_stage
+
+    source = exported
+    layers, ffn, calibration = pruning
+    if layers or ffn:
+        source = exported.with_name("pruned")
+        prune_stage(exported, source, Request(layers, ffn), calibration, progress=told)
+    target = exported.with_name("quantized")
+    quantize_stage(source, target, scheme, progress=told)
+    return target
+
+
+def _quality(small: Path, exported: Path, told: Progress) -> "Quality":
+    from edgellm.evaluate.quality import CONTEXT_TOKENS, Method, evaluate
+    from edgellm.evaluate.subject import open_subject
+    from edgellm.evaluate.text import load_text
+
+    subject, reference = open_subject(small, told), open_subject(exported, told)
+    context = min(CONTEXT_TOKENS, subject.model.kv.max_context)
+    method = Method(context, context // 2, "prefill", None)
+    text = load_text(None, [subject.provenance, reference.provenance])
+    return evaluate(subject, text, method, reference, progress=told)
+
+
+def _cost(quality: "Quality") -> str:
+    before, agree = quality.reference_perplexity, quality.top1_agreement
+    return (
+        f"perplexity {before:.3f} -> {quality.perplexity:.3f}, KL divergence "
+        f"{quality.kl_divergence:.4f} nats, same top-1 {agree:.1%} on {quality.text.name}"
+    )
