@@ -93,6 +93,10 @@ def _render(pruned: "Pruned") -> str:
         gone = [choice for choice in pruned.plan.layers if choice.removed]
         named = ", ".join(f"{choice.layer} ({choice.block_influence:.4f})" for choice in gone)
         lines.append(f"layers removed (block influence): {named}")
+        lines += [
+            f"  layer {error.layer} stands in: {1 - error.after:.0%} of what they added"
+            for error in pruned.absorbed
+        ]
     if pruned.plan.channels:
         lines.append("layer  channels       importance kept  error of the output, refit")
         for choice, error in zip(pruned.plan.channels, pruned.refits, strict=True):

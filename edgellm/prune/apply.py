@@ -123,7 +123,7 @@ def keep_channels(
     if down is None:
         _slice(block.down, lambda weight: weight[rows], 0, len(rows))
     else:
-        _set(block.down, ir.tensor(down))
+        set_weight(block.down, down)
 
 
 def _slice(value: ir.Value, cut: Callable[[Array], Array], axis: int, size: int) -> None:
@@ -135,6 +135,11 @@ def _slice(value: ir.Value, cut: Callable[[Array], Array], axis: int, size: int)
         value,
         ir.LazyTensor(lambda: ir.tensor(cut(source.numpy())), source.dtype, ir.Shape(shape)),
     )
+
+
+def set_weight(value: ir.Value, weight: Array) -> None:
+    """Give an initializer new data."""
+    _set(value, ir.tensor(weight))
 
 
 def _set(value: ir.Value, tensor: ir.TensorProtocol) -> None:

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,73 +15,53 @@ from edgellm.records.progress import Progress, silent
 from edgellm.runner.session import Session
 
 
-def streams(
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What to look at.
+
+    Attributes:
+        streams: Layers before which the residual stream is wanted, ``(tokens, hidden)`` each; the
+            number of layers stands for the end of the last.
+        values: Further values of the graph by name, ``(tokens, channels)`` each.
+    """
+
+    streams: Sequence[int] = ()
+    values: Sequence[str] = ()
+
+
+def observe(
     model: ir.Model,
     facts: ModelFacts,
+    watch: Watch,
     sequences: Sequence[Sequence[int]],
     *,
     threads: int = 0,
     progress: Progress = silent,
-) -> Iterator[list[Array]]:
-    """Yield, per sequence, the residual stream before each layer and after the last.
+) -> Iterator[tuple[list[Array], list[Array]]]:
+    """Run a graph over token sequences.
 
     Args:
         model: The graph; it stays as it is.
         facts: Its facts.
+        watch: What to look at.
         sequences: Token ids.
         threads: As in :class:`~edgellm.runner.session.Session`.
         progress: Told about the sequences.
 
     Yields:
-        ``layers + 1`` arrays ``(tokens, hidden)``.
+        Per sequence, the streams and the values of ``watch``; valid until the next.
     """
     copy = model.clone()
-    names = []
-    for layer in range(facts.kv.layers + 1):
-        norm = entry(copy.graph, layer)
-        values = stream(norm)
-        if len(values) == 2:
-            # The norm adds them inside; not every norm gives the sum out.
-            added = ir.node("Add", values, name=f"watched.{layer}")
-            copy.graph.insert_before(norm, added)
-            values = (added.outputs[0],)
-            values[0].name = f"watched.{layer}"
-        names.append(str(values[0].name))
-    yield from _observe(copy, facts, names, sequences, threads, progress)
-
-
-def values(
-    model: ir.Model,
-    facts: ModelFacts,
-    names: Sequence[str],
-    sequences: Sequence[Sequence[int]],
-    *,
-    threads: int = 0,
-    progress: Progress = silent,
-) -> Iterator[list[Array]]:
-    """Yield, per sequence, the graph values ``names``, each ``(tokens, channels)``.
-
-    The arguments are those of :func:`streams`.
-    """
-    yield from _observe(model.clone(), facts, names, sequences, threads, progress)
-
-
-def _observe(
-    model: ir.Model,
-    facts: ModelFacts,
-    names: Sequence[str],
-    sequences: Sequence[Sequence[int]],
-    threads: int,
-    progress: Progress,
-) -> Iterator[list[Array]]:
-    made = {value.name: value for node in model.graph for value in node.outputs}
-    for name in names:
-        value = made[name]
+    wanted = [_stream(copy.graph, layer) for layer in watch.streams]
+    made = {value.name: value for node in copy.graph for value in node.outputs}
+    wanted += [made[name] for name in watch.values]
+    for value in wanted:
         value.dtype = ir.DataType.FLOAT
         value.shape = ir.Shape(["batch", "sequence", None])
-        model.graph.outputs.append(value)
+        copy.graph.outputs.append(value)
+    names = [str(value.name) for value in wanted]
     with tempfile.TemporaryDirectory(prefix="edgellm-calibration-") as scratch:
-        save_graph(model, Path(scratch))
+        save_graph(copy, Path(scratch))
         context = max(map(len, sequences))
         session = Session(
             Path(scratch) / MODEL_FILE, facts, threads=threads, context=context, outputs=names
@@ -89,4 +70,18 @@ def _observe(
             progress("running calibration text", done, len(sequences))
             session.reset()
             session.forward(np.array([ids], np.int64))
-            yield [session.fetched[name][0] for name in names]
+            found = [session.fetched[name][0] for name in names]
+            yield found[: len(watch.streams)], found[len(watch.streams) :]
+
+
+def _stream(graph: ir.Graph, layer: int) -> ir.Value:
+    """Return the residual stream before ``layer``, as a value of its own."""
+    norm = entry(graph, layer)
+    parts = stream(norm)
+    if len(parts) == 1:
+        return parts[0]
+    # The norm adds them inside, and not every norm gives the sum out.
+    added = ir.node("Add", parts, name=f"watched.{layer}")
+    added.outputs[0].name = f"watched.{layer}"
+    graph.insert_before(norm, added)
+    return added.outputs[0]

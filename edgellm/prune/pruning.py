@@ -1,4 +1,4 @@
-"""Prune a model: layers first, then the channels of what is left, refitted."""
+"""Prune a model: layers first, then the channels of what is left; what stays is refitted."""
 
 import dataclasses
 import hashlib
@@ -10,11 +10,11 @@ import onnx_ir as ir
 from edgellm.errors import UsageError
 from edgellm.graph.inspect import inspect
 from edgellm.graph.stage_folder import StageFolder, load_graph, versions
-from edgellm.prune import observe
 from edgellm.prune.anatomy import Array, check_prunable, data, feed_forward
-from edgellm.prune.apply import keep_channels, remove_layers
+from edgellm.prune.apply import keep_channels, remove_layers, set_weight
 from edgellm.prune.calibration import Calibration
 from edgellm.prune.importance import block_influence, channel_importance, gram_matrices
+from edgellm.prune.observe import Watch, observe
 from edgellm.prune.plan import (
     CalibrationUsed,
     ChannelChoice,
@@ -24,7 +24,7 @@ from edgellm.prune.plan import (
     choose_layers,
     width_after,
 )
-from edgellm.prune.refit import Refit, refit
+from edgellm.prune.refit import Refit, absorb, consecutive, measure_lost, refit
 from edgellm.records import codec
 from edgellm.records.manifest import ModelFacts, Step
 from edgellm.records.progress import Progress, silent
@@ -52,11 +52,23 @@ class RefitError:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """A pruned model, not yet written."""
+    """A pruned model, not yet written.
+
+    Attributes:
+        graph: The graph.
+        facts: The model's facts.
+        plan: What went, and why.
+        absorbed: Per block that stands in for removed layers, by its old number: the share of what
+            they added to the residual stream that is missing, before (all of it) and after.
+        refits: Per block that lost channels.
+        parameters_before: Parameters of the source.
+        parameters_after: Parameters that are left.
+    """
 
     graph: ir.Model
     facts: ModelFacts
     plan: PrunePlan
+    absorbed: tuple[RefitError, ...]
     refits: tuple[RefitError, ...]
     parameters_before: int
     parameters_after: int
@@ -74,6 +86,7 @@ class Pruned:
             measured={
                 "parameters_before": self.parameters_before,
                 "parameters_after": self.parameters_after,
+                "absorption_errors": codec.to_json(self.absorbed),
                 "refit_errors": codec.to_json(self.refits),
             },
             versions=versions("onnxruntime", "onnx-ir", "numpy"),
@@ -113,6 +126,7 @@ def prune(
     before = inspect(graph, facts).total.parameters
     run = _Run(graph, calibration.sequences, threads, progress)
     layers = request.layers if isinstance(request, PrunePlan) else run.layers(facts, request)
+    absorbed = run.absorb(facts, [choice.layer for choice in layers if choice.removed])
     facts = _without_layers(graph, facts, layers)
     channels = list(run.channels(facts, request))
     for choice, new in channels:
@@ -121,6 +135,7 @@ def prune(
         graph,
         facts,
         PrunePlan(facts.name, stage.record.digest, used, layers, tuple(c for c, _ in channels)),
+        absorbed,
         tuple(RefitError(c.layer, new.error_before, new.error_after) for c, new in channels),
         before,
         inspect(graph, facts).total.parameters,
@@ -161,10 +176,36 @@ class _Run:
         """Choose which layers go."""
         if request.layers == 0:
             return ()
-        streams = observe.streams(
-            self.graph, facts, self.sequences, threads=self.threads, progress=self.progress
+        streams = self._observe(facts, Watch(streams=range(facts.kv.layers + 1)))
+        return choose_layers(block_influence(found for found, _ in streams), request.layers)
+
+    def absorb(self, facts: ModelFacts, removed: Sequence[int]) -> tuple[RefitError, ...]:
+        """Refit the block before each run of removed layers to stand in for them.
+
+        Nothing can stand in for layers at the very beginning.
+        """
+        gaps = [gap for gap in consecutive(removed) if gap.start > 0]
+        if not gaps:
+            return ()
+        blocks = [feed_forward(self.graph.graph, gap.start - 1) for gap in gaps]
+        watch = Watch(
+            streams=[end for gap in gaps for end in (gap.start, gap.stop)],
+            values=[str(block.activations.name) for block in blocks],
         )
-        return choose_layers(block_influence(streams), request.layers)
+        losses = measure_lost(self._observe(facts, watch))
+        errors = []
+        for gap, block, lost in zip(gaps, blocks, losses, strict=True):
+            new = absorb(lost, data(block.down))
+            set_weight(block.down, new.down)
+            errors.append(RefitError(gap.start - 1, new.error_before, new.error_after))
+        return tuple(errors)
+
+    def _observe(
+        self, facts: ModelFacts, watch: Watch
+    ) -> Iterator[tuple[list[Array], list[Array]]]:
+        return observe(
+            self.graph, facts, watch, self.sequences, threads=self.threads, progress=self.progress
+        )
 
     def channels(
         self, facts: ModelFacts, request: Request | PrunePlan
@@ -188,12 +229,5 @@ class _Run:
         at_once = max(1, GRAM_BYTES // (4 * max(block.width for block in blocks) ** 2))
         for first in range(0, len(blocks), at_once):
             names = [str(block.activations.name) for block in blocks[first : first + at_once]]
-            activations = observe.values(
-                self.graph,
-                facts,
-                names,
-                self.sequences,
-                threads=self.threads,
-                progress=self.progress,
-            )
-            yield from enumerate(gram_matrices(activations), first)
+            seen = self._observe(facts, Watch(values=names))
+            yield from enumerate(gram_matrices(values for _, values in seen), first)

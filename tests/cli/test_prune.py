@@ -23,7 +23,8 @@ def test_it_says_what_went(tiny_stage: Path, tmp_path: Path) -> None:
     assert code == 0
     assert lines[0] == "parameters: 26,848 -> 14,496 (-46.0%)"
     assert lines[1].startswith("layers removed (block influence): ")
-    assert lines[3].startswith("    0  64 -> 32 ")
+    assert lines[2].startswith("  layer 0 stands in: ")
+    assert lines[4].startswith("    0  64 -> 32 ")
     assert lines[-1] == f"pruned model: {tmp_path / 'out'}"
     assert open_stage(tmp_path / "out").record.model.kv.layers == 1
 

@@ -11,6 +11,7 @@ from edgellm.graph.stage_folder import StageFolder, derive_stage, load_graph, op
 from edgellm.prune import pruning
 from edgellm.prune.anatomy import data, feed_forward
 from edgellm.prune.calibration import Calibration, load_calibration
+from edgellm.prune.plan import CalibrationUsed, LayerChoice, PrunePlan
 from edgellm.prune.pruning import Pruned, Request, prune
 from edgellm.records.manifest import MODEL_FILE, TOKENIZER_FILE, StageRecord, Step
 from edgellm.runner.session import Session
@@ -45,6 +46,34 @@ def test_the_layer_of_least_influence_goes(stage: StageFolder, calibration: Cali
     influence = [choice.block_influence for choice in plan.layers]
     assert plan.removed_layers == (int(np.argmin(influence)),)
     assert plan.channels == ()
+
+
+def plan_without(stage: StageFolder, calibration: Calibration, *removed: int) -> PrunePlan:
+    used = CalibrationUsed(calibration.text.name, calibration.text.sha256, calibration.tokens)
+    layers = tuple(LayerChoice(layer, 0.5, layer in removed) for layer in range(3))
+    return PrunePlan("test", stage.record.digest, used, layers, ())
+
+
+def test_the_block_before_removed_layers_stands_in_for_them(
+    stage: StageFolder, calibration: Calibration
+) -> None:
+    pruned = prune(stage, plan_without(stage, calibration, 1, 2), calibration, threads=1)
+
+    (error,) = pruned.absorbed
+    assert (error.layer, error.before) == (0, 1)
+    assert error.after < 0.9
+    kept, original = (
+        data(feed_forward(graph.graph, 0).down) for graph in (pruned.graph, load_graph(stage))
+    )
+    assert not np.array_equal(kept, original)
+
+
+def test_nothing_stands_in_for_the_first_layer(
+    stage: StageFolder, calibration: Calibration
+) -> None:
+    pruned = prune(stage, plan_without(stage, calibration, 0), calibration, threads=1)
+
+    assert pruned.absorbed == ()
 
 
 def test_every_block_is_refitted_and_nearer_than_before(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgellm.prune.refit import refit
+from edgellm.prune.refit import absorb, consecutive, measure_lost, refit
 
 RNG = np.random.default_rng(0)
 # 12 channels that move together in groups: what goes can be made up for by what stays.
@@ -44,3 +44,27 @@ def test_channels_without_energy_cost_nothing() -> None:
 
     assert result.error_before == result.error_after == 0
     np.testing.assert_array_equal(result.down, W[KEPT])
+
+
+def test_what_layers_added_is_absorbed_by_least_squares() -> None:
+    before = RNG.normal(size=(400, 4)).astype(np.float32)
+    after = before + np.tanh(H @ RNG.normal(size=(12, 4))).astype(np.float32)
+    halves = [
+        ([before[part], after[part]], [H[part]]) for part in (slice(0, 150), slice(150, None))
+    ]
+
+    (lost,) = measure_lost(halves)
+    result = absorb(lost, W, ridge=0)
+
+    best, *_ = np.linalg.lstsq(H, after - before)
+    left = np.linalg.norm(after - before - H @ best) / np.linalg.norm(after - before)
+    np.testing.assert_allclose(result.down, W + best, rtol=1e-3, atol=1e-3)
+    assert (result.error_before, result.error_after) == (1, pytest.approx(left, rel=1e-3))
+
+
+@pytest.mark.parametrize(
+    ("layers", "runs"),
+    [([], []), ([4], [range(4, 5)]), ([7, 2, 3], [range(2, 4), range(7, 8)])],
+)
+def test_neighbours_are_absorbed_together(layers: list[int], runs: list[range]) -> None:
+    assert consecutive(layers) == runs
