@@ -1,6 +1,5 @@
 """Run a graph over calibration text and look at values inside it."""
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from edgellm.graph.stage_folder import save_graph
 from edgellm.prune.anatomy import Array, entry, stream
-from edgellm.records.manifest import MODEL_FILE, ModelFacts
+from edgellm.records.manifest import ModelFacts
 from edgellm.records.progress import Progress, silent
 from edgellm.runner.session import Session
+from edgellm.runner.weights import WeightsFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +33,7 @@ def observe(
     facts: ModelFacts,
     watch: Watch,
     sequences: Sequence[Sequence[int]],
+    weights: Path,
     *,
     threads: int = 0,
     progress: Progress = silent,
@@ -45,6 +45,7 @@ def observe(
         facts: Its facts.
         watch: What to look at.
         sequences: Token ids.
+        weights: The file in which the weights lie that are not in memory; none of it is copied.
         threads: As in :class:`~edgellm.runner.session.Session`.
         progress: Told about the sequences.
 
@@ -60,18 +61,20 @@ def observe(
         value.shape = ir.Shape(["batch", "sequence", None])
         copy.graph.outputs.append(value)
     names = [str(value.name) for value in wanted]
-    with tempfile.TemporaryDirectory(prefix="edgellm-calibration-") as scratch:
-        save_graph(copy, Path(scratch))
-        context = max(map(len, sequences))
-        session = Session(
-            Path(scratch) / MODEL_FILE, facts, threads=threads, context=context, outputs=names
-        )
-        for done, ids in enumerate(sequences):
-            progress("running calibration text", done, len(sequences))
-            session.reset()
-            session.forward(np.array([ids], np.int64))
-            found = [session.fetched[name][0] for name in names]
-            yield found[: len(watch.streams)], found[len(watch.streams) :]
+    session = Session(
+        ir.to_proto(copy).SerializeToString(),
+        facts,
+        weights=WeightsFile(weights),
+        threads=threads,
+        context=max(map(len, sequences)),
+        outputs=names,
+    )
+    for done, ids in enumerate(sequences):
+        progress("running calibration text", done, len(sequences))
+        session.reset()
+        session.forward(np.array([ids], np.int64))
+        found = [session.fetched[name][0] for name in names]
+        yield found[: len(watch.streams)], found[len(watch.streams) :]
 
 
 def _stream(graph: ir.Graph, layer: int) -> ir.Value:

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import onnx_ir as ir
 
@@ -26,7 +27,7 @@ from edgellm.prune.plan import (
 )
 from edgellm.prune.refit import Refit, absorb, consecutive, measure_lost, refit
 from edgellm.records import codec
-from edgellm.records.manifest import ModelFacts, Step
+from edgellm.records.manifest import WEIGHTS_FILE, ModelFacts, Step
 from edgellm.records.progress import Progress, silent
 
 GRAM_BYTES = 512 << 20
@@ -124,7 +125,7 @@ def prune(
     else:
         _check_leaves_something(request, graph.graph, facts.kv.layers)
     before = inspect(graph, facts).total.parameters
-    run = _Run(graph, calibration.sequences, threads, progress)
+    run = _Run(graph, stage.path / WEIGHTS_FILE, calibration.sequences, threads, progress)
     layers = request.layers if isinstance(request, PrunePlan) else run.layers(facts, request)
     absorbed = run.absorb(facts, [choice.layer for choice in layers if choice.removed])
     facts = _without_layers(graph, facts, layers)
@@ -168,6 +169,7 @@ class _Run:
     """A graph and the text that runs through it."""
 
     graph: ir.Model
+    weights: Path
     sequences: Sequence[Sequence[int]]
     threads: int
     progress: Progress
@@ -204,7 +206,13 @@ class _Run:
         self, facts: ModelFacts, watch: Watch
     ) -> Iterator[tuple[list[Array], list[Array]]]:
         return observe(
-            self.graph, facts, watch, self.sequences, threads=self.threads, progress=self.progress
+            self.graph,
+            facts,
+            watch,
+            self.sequences,
+            self.weights,
+            threads=self.threads,
+            progress=self.progress,
         )
 
     def channels(
