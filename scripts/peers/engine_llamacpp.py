@@ -39,8 +39,8 @@ class LlamaCpp:
             else llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
         )
         self._context = llama_cpp.llama_init_from_model(self._model, params)
-        self._vocab = llama_cpp.llama_model_get_vocab(self._model)
-        self._size = llama_cpp.llama_vocab_n_tokens(self._vocab)
+        self.vocab = llama_cpp.llama_model_get_vocab(self._model)
+        self._size = llama_cpp.llama_vocab_n_tokens(self.vocab)
 
     def generate(self, prompt: list[int]) -> Iterator[int]:
         """Yield greedy tokens; see ``worker.Engine``."""
@@ -70,21 +70,6 @@ class LlamaCpp:
         llama_cpp.llama_batch_free(batch)
         return found
 
-    def tokenize(self, text: str) -> list[int]:
-        """Return the token ids of ``text`` by the file's own tokenizer, without special tokens."""
-        raw = text.encode()
-        ids = (llama_cpp.llama_token * (len(raw) + 8))()
-        count = llama_cpp.llama_tokenize(
-            self._vocab,
-            raw,
-            len(raw),
-            ids,
-            len(ids),
-            False,
-            False,
-        )
-        return list(ids[:count])
-
     def _forget(self) -> None:
         llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), True)
 
@@ -103,3 +88,12 @@ class LlamaCpp:
 def open_engine(model: str, threads: int, context: int, variant: str) -> LlamaCpp:
     """Load ``model``; see ``worker.Engine``."""
     return LlamaCpp(model, threads, context, variant)
+
+
+def tokenize(engine: LlamaCpp, text: str) -> list[int]:
+    """Return the token ids of ``text`` by the file's own tokenizer, without special tokens."""
+    raw = text.encode()
+    ids = (llama_cpp.llama_token * (len(raw) + 8))()
+    specials = (False, False)  # add none, read none
+    count = llama_cpp.llama_tokenize(engine.vocab, raw, len(raw), ids, len(ids), *specials)
+    return list(ids[:count])

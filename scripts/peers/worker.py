@@ -1,8 +1,9 @@
 """Measure one engine in this process, and print one JSON object.
 
 ``python worker.py REQUEST.json`` with the interpreter of the engine's own environment; the request
-is what ``bench_peers`` writes: engine, model, threads, context, variant, and either ``prompts`` and
-``new_tokens`` (speed) or ``windows`` (perplexity). Nothing but the engine's own packages is needed.
+is what ``bench_peers`` writes: engine, model, threads, context, variant, and what is asked for:
+``prompts`` and ``new_tokens`` (speed), ``windows`` (perplexity) or ``text`` (its token ids).
+Nothing but the engine's own packages is needed.
 """
 
 import importlib
@@ -79,6 +80,8 @@ def main() -> None:
     }
     if "prompts" in request:
         answer["runs"] = measure(engine, request["prompts"], request["new_tokens"])
+    if "text" in request:  # only llama.cpp: its file holds the tokenizer
+        answer["ids"] = module.tokenize(engine, request["text"])
     if "windows" in request:
         answer["log_likelihoods"] = [engine.log_likelihoods(w) for w in request["windows"]]
     answer["peak_rss_bytes"] = peak_rss_bytes()
