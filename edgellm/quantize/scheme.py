@@ -36,7 +36,7 @@ class Scheme:
     group_size: int | None = None
     symmetric: bool = True
     head_bits: int = 8
-    head_group_size: int = 64
+    head_group_size: int = 128
     signed_activations: bool = False
     keep_float: tuple[str, ...] = ()
 
@@ -61,7 +61,7 @@ SCHEMES: Mapping[str, Scheme] = {
     for scheme in (
         Scheme("fp32", "float", 32),
         Scheme("fp16", "float", 16),
-        Scheme("int8", "blocks", 8, group_size=64),
+        Scheme("int8", "blocks", 8, group_size=128),
         Scheme("int4", "blocks", 4, group_size=32, symmetric=False),
         Scheme("int8-dynamic", "rows", 8, symmetric=False),
     )
