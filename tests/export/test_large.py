@@ -23,7 +23,8 @@ from edgellm.runner.session import Session
 SHAPE = DecoderShape(layers=8, hidden=2048, heads=16, kv_heads=4, head_dim=128, vocab=32000,
     max_context=64, norm_epsilon=1e-5, tied=True, window=None, rope_theta=1e4, rope_scaling=None)
 WIDE = 9216
-ROWS = {"embed_tokens": SHAPE.vocab, "k_proj": 512, "v_proj": 512, "gate_proj": WIDE, "up_proj": WIDE}
+ROWS = {"embed_tokens": SHAPE.vocab, "k_proj": 512, "v_proj": 512}
+ROWS |= {"gate_proj": WIDE, "up_proj": WIDE}
 
 
 class Weights:
@@ -58,7 +59,8 @@ written = peak_bytes()
 kv = KVLayout(SHAPE.layers, SHAPE.kv_heads, SHAPE.head_dim, "float32", SHAPE.max_context)
 facts = ModelFacts("large", "llama", "generate", SHAPE.vocab, SHAPE.hidden, kv, "fused", None, ())
 logits = Session(folder / "model.onnx", facts, threads=2).step(1)
-print(json.dumps({"written": written, "opened": peak_bytes(), "finite": bool(np.isfinite(logits).all())}))
+finite = bool(np.isfinite(logits).all())
+print(json.dumps({"written": written, "opened": peak_bytes(), "finite": finite}))
 '''
 
 
