@@ -19,9 +19,10 @@ class Environment:
 
 
 ENVIRONMENTS: Mapping[str, Environment] = {
-    # From source: llama.cpp's build then uses every instruction of this machine.
+    # From source: llama.cpp's build then uses every instruction of this machine. Without pip's
+    # cache, which may hold a build of other flags.
     "llamacpp": Environment(
-        ("--no-binary", "llama-cpp-python", "llama-cpp-python==0.3.36", "numpy"),
+        ("--no-cache-dir", "--no-binary", "llama-cpp-python", "llama-cpp-python==0.3.36", "numpy"),
         {"CXXFLAGS": f"-include {HERE / 'tile_config.h'}"},
     ),
     # The builder of 0.18 imports model classes that transformers has from version 5 on.

@@ -34,8 +34,13 @@ def record(*samples):
         "started_utc": "2026-01-02T03:04:05+00:00",
         "machine": {"cpu": "c", "cores": 2, "memory_bytes": 1 << 30, "kernel": "6"},
         "settings": {
-            **{"source": "m.gguf", "text": "t", "prompt_tokens": [64], "new_tokens": 11},
-            **{"threads": [1], "context": 128, "window": 64},
+            "source": "m.gguf",
+            "text": "t",
+            "prompt_tokens": [64],
+            "new_tokens": 11,
+            "threads": [1],
+            "context": 128,
+            "window": 64,
         },
         "samples": list(samples),
         "file_bytes": dict.fromkeys(names, 10 << 20),
@@ -45,10 +50,8 @@ def record(*samples):
 
 
 def test_a_row_has_the_median_and_its_deviation(render):
-    times = (100, 50, 200)
-    page = render(
-        record(*(sample("edgellm int8", "default", i, t, 9) for i, t in enumerate(times)))
-    )
+    times = enumerate((100, 50, 200))
+    page = render(record(*(sample("edgellm int8", "default", i, ms, 9) for i, ms in times)))
 
     assert "| edgellm int8 | 1000 ± 0 | 100 ± 50 | 9 ± 0 | 10 | not measured |" in page
 
