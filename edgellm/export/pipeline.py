@@ -1,5 +1,6 @@
 """``export``: a source becomes a stage folder that is proven equal to PyTorch."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from edgellm.export.decoder import build_decoder
 from edgellm.export.parity import measure_parity, require, torch_reference
 from edgellm.export.source import Source, open_source
 from edgellm.export.tokenizer import check_tokenizer
+from edgellm.export.weights import Weights
 from edgellm.graph.stage_folder import finish_stage, save_graph, versions
 from edgellm.records import codec
 from edgellm.records.folder import claim_output, whole
@@ -58,7 +60,11 @@ def export_model(
         require(parity, facts.name)
         step = Step(
             action="export",
-            parameters={**source.provenance, "route": facts.route},
+            parameters={
+                **source.provenance,
+                "route": facts.route,
+                "stored_as": _stored_as(source.weights),
+            },
             measured={
                 "parity": codec.to_json(parity),
                 "tokenizer_round_trip": f"not checked: {unchecked}" if unchecked else "equal",
@@ -97,3 +103,9 @@ def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
 
     full: dict[str, Any] = AutoConfig.for_model(**config).to_dict()
     return full
+
+
+def _stored_as(weights: Weights) -> dict[str, int]:
+    """Count the matrices by the type that the source holds them in."""
+    names = [name for name in weights.names() if len(weights.shape(name)) > 1]
+    return dict(Counter(weights.stored_as(name) for name in names).most_common())
