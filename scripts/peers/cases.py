@@ -37,6 +37,7 @@ SUFFIXES: Mapping[str, str] = {"edgellm": ".edgellm", "llamacpp": ".gguf", "gena
 FLASH = ("plain", "flash")  # either may be the faster: shapes decide
 CASES = (
     Case("edgellm int8", "edgellm", "int8", 8),
+    Case("edgellm int8-dynamic", "edgellm", "int8-dynamic", 8),
     Case("llama.cpp Q8_0", "llamacpp", "Q8_0", 8, FLASH),
     Case("onnxruntime-genai int8", "genai", "int8", 8),
     Case("edgellm int4", "edgellm", "int4", 4),
