@@ -56,6 +56,7 @@ def test_the_help_of_every_command_has_an_example_and_offers_json(words: str):
     text = CliRunner().invoke(main, [*words.split(), "--help"]).output
 
     assert "--json" in text
+    assert "\\b" not in text
     assert f"  edgellm {words}" in text.partition("Examples:")[2]
 
 

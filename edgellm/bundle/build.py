@@ -14,6 +14,7 @@ from edgellm.bundle.chat import Derived, derive
 from edgellm.bundle.runner_archive import runner_archive
 from edgellm.errors import UnsupportedModel, UsageError
 from edgellm.graph.stage_folder import StageFolder, load_graph, open_stage, versions
+from edgellm.graph.text import read_tokenizer
 from edgellm.records import codec, folder
 from edgellm.records.manifest import (
     CHAT_TEMPLATE_FILE,
@@ -82,7 +83,7 @@ def build_bundle(
     if not (stage_path / TOKENIZER_FILE).is_file():
         raise UsageError(f"{stage_path} has no {TOKENIZER_FILE}, so it cannot be bundled")
     operators = _operators(stage)
-    tokenizer = Tokenizer.from_file(str(stage_path / TOKENIZER_FILE))
+    tokenizer = read_tokenizer(stage_path / TOKENIZER_FILE)
     derived = _chat(stage, tokenizer)
     goldens = _golden(stage, tokenizer, derived.chat, progress)
     kept = [entry for entry in stage.record.files if entry.path != CHAT_TEMPLATE_FILE]

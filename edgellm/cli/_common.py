@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from edgellm.errors import EdgellmError
-from edgellm.records import codec
+from edgellm.records import codec, folder
 from edgellm.records.progress import Progress
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -51,7 +52,8 @@ def handle_errors(function: F) -> F:
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         try:
-            return function(*args, **kwargs)
+            with folder.terminate_as_interrupt():
+                return function(*args, **kwargs)
         except EdgellmError as error:
             click.echo(f"edgellm: {error}", err=True)
             sys.exit(error.exit_code)
@@ -59,7 +61,12 @@ def handle_errors(function: F) -> F:
             click.echo("edgellm: interrupted; nothing was left half-written", err=True)
             sys.exit(130)
         except BrokenPipeError:
+            # Whoever read us has gone; what is still buffered must not raise again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(141)
+        except OSError as error:  # a file that vanished, a disk that fails: no fault of ours
+            click.echo(f"edgellm: {error}", err=True)
+            sys.exit(EdgellmError.exit_code)
 
     return wrapper  # type: ignore[return-value]  # functools.wraps keeps the signature
 

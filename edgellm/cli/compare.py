@@ -68,6 +68,6 @@ def command(
 
 
 def _names(paths: tuple[Path, ...]) -> list[str]:
-    """Return short names for columns: file names without their ending, if they tell apart."""
-    short = [path.stem for path in paths]
+    """Return short names for columns: file names without their endings, if they tell apart."""
+    short = [path.name.removesuffix(".json").removesuffix(".report") for path in paths]
     return short if len(set(short)) == len(short) else [str(path) for path in paths]

@@ -22,17 +22,26 @@ if TYPE_CHECKING:
 @click.option("--text", type=click.Path(path_type=Path), help="UTF-8 text; one ships with edgellm.")
 @click.option("--tokens", type=click.IntRange(2), help="Use only the first tokens of the text.")
 @click.option(
-    "--context", type=int, help="Tokens of a window; by default 512, or what the model can take."
+    "--context",
+    type=click.IntRange(2),
+    help="Tokens of a window; by default 512, or what the model can take.",
 )
 @click.option(
-    "--stride", type=int, help="Tokens scored per window; by default half of the context."
+    "--stride",
+    type=click.IntRange(1),
+    help="Tokens scored per window; by default half of the context.",
 )
 @click.option(
     "--token-by-token",
     is_flag=True,
     help="Feed single tokens, as in decoding, instead of whole windows, as in prefill.",
 )
-@click.option("--threads", default=0, help="Threads; 0 (the default): one per available core.")
+@click.option(
+    "--threads",
+    type=click.IntRange(0),
+    default=0,
+    help="Threads; 0 (the default): one per available core.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Quality record to write.")
 @click.option("--force", is_flag=True, help="Replace the output where it exists already.")
 @json_option

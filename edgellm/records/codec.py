@@ -4,18 +4,21 @@ A file starts with ``kind`` and ``schema``. A record class that is a file's root
 class variables; ``UPGRADES`` maps an older schema to the function that lifts its JSON by one.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
 import math
 import os
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from edgellm.errors import BundleInvalid
+from edgellm.errors import BundleInvalid, UsageError
+from edgellm.records import folder
 
 Json = Any
 T = TypeVar("T")
@@ -128,7 +131,7 @@ def _scalar(hint: Any, data: Json, where: str) -> Any:
         return data
     if hint is float:
         good = isinstance(data, (int, float)) and not isinstance(data, bool)
-        _expect(good and math.isfinite(data), where, "a finite number", data)
+        _expect(good and abs(data) <= sys.float_info.max, where, "a finite number", data)
         return float(data)
     if hint is int:
         _expect(isinstance(data, int) and not isinstance(data, bool), where, "an integer", data)
@@ -156,7 +159,7 @@ def loads(cls: type[R], text: str | bytes, name: str) -> R:
     """
     try:
         data = json.loads(text, parse_constant=lambda word: _refuse_constant(word, name))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers too long and lists too deep
         raise BundleInvalid(
             f"{name} is not valid JSON ({error}): it is damaged or cut off"
         ) from None
@@ -179,19 +182,35 @@ def _refuse_constant(word: str, name: str) -> float:
 
 
 def read(cls: type[R], path: Path) -> R:
-    """Read a root record from ``path``; see :func:`loads` for the errors."""
+    """Read a root record from ``path``; see :func:`loads` for its errors.
+
+    Raises:
+        UsageError: ``path`` cannot be read.
+    """
     try:
         text = path.read_bytes()
     except FileNotFoundError:
-        raise BundleInvalid(f"{path} does not exist") from None
+        raise UsageError(f"{path} does not exist; give a file that edgellm wrote") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror})") from None
     return loads(cls, text, str(path))
 
 
 def write(path: Path, record: Root) -> None:
-    """Write a root record aside and rename it, so that a file that exists is whole."""
+    """Write a root record aside and rename it, so that a file that exists is whole.
+
+    Raises:
+        UsageError: ``path`` cannot be written.
+        EdgellmError: The disk is full.
+    """
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    text = dumps(record)
     try:
-        aside.write_text(dumps(record), encoding="utf-8")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(text, encoding="utf-8")
         aside.replace(path)
+    except OSError as error:
+        raise folder.readable(error, path) from error
     finally:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what ended the write is the error to tell
+            aside.unlink()

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -16,6 +17,11 @@ from edgellm.errors import BundleInvalid, EdgellmError, UsageError
 from edgellm.records.progress import Progress, silent
 
 CHUNK_BYTES = 1 << 20
+STAGE_FILE = "stage.json"
+MANIFEST_FILE = "manifest.json"
+RECORDS = (STAGE_FILE, MANIFEST_FILE)  # what tells a folder of ours
+# How numpy and onnx_ir say that a disk is full: as an OSError without its number.
+FULL_DISK = re.compile(r"\d+ requested and \d+ written|Not enough free space to write")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +73,15 @@ def claim_output(path: Path, *, force: bool) -> None:
     """Refuse an output path that exists or cannot be written, before any work is done.
 
     Raises:
-        UsageError: ``path`` exists and ``force`` is not set, or its parent is not writable.
+        UsageError: ``path`` has no name, exists and ``force`` is not set, is a folder of something
+            else, or its parent is not writable.
     """
+    if not path.name:
+        raise UsageError(f"{path} cannot be an output; give it a name")
     if path.exists() and not force:
         raise UsageError(f"{path} exists already; choose another output or add --force")
+    if path.is_dir() and any(path.iterdir()) and not any((path / own).exists() for own in RECORDS):
+        raise UsageError(f"{path} holds what edgellm did not write, so --force does not replace it")
     parent = path.absolute().parent
     while not parent.exists():
         parent = parent.parent
@@ -104,17 +115,18 @@ def whole(path: Path, *, force: bool = False) -> Iterator[Path]:
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.absolute().parent))
     scratch.chmod(0o755)
     try:
-        with _terminate_as_interrupt():
+        with terminate_as_interrupt():
             yield scratch
         _replace(scratch, path)
     except OSError as error:
-        raise _readable(error, path) from error
+        raise readable(error, path) from error
     finally:
         _remove(scratch)
 
 
-def _readable(error: OSError, path: Path) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+def readable(error: OSError, path: Path) -> Exception:
+    """Return ``error``, met while ``path`` was written, as a sentence where there is one."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or FULL_DISK.search(str(error)):
         free = shutil.disk_usage(path.absolute().parent).free
         return EdgellmError(
             f"the disk of {path} is full ({free >> 20} MiB free): "
@@ -122,6 +134,8 @@ def _readable(error: OSError, path: Path) -> Exception:
         )
     if error.errno in (errno.EROFS, errno.EACCES):
         return UsageError(f"{error.filename or path} is not writable; choose another output")
+    if error.errno == errno.EISDIR:
+        return UsageError(f"{path} is a folder; choose another output")
     return error
 
 
@@ -143,7 +157,7 @@ def _remove(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
+def terminate_as_interrupt() -> Iterator[None]:
     """Let SIGTERM unwind the stack as Ctrl-C does, so that scratch folders go."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:

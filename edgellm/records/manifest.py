@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from edgellm.records import codec
+from edgellm.records import codec, folder
 from edgellm.records.folder import FileEntry
 
-STAGE_FILE = "stage.json"
-MANIFEST_FILE = "manifest.json"
+STAGE_FILE = folder.STAGE_FILE
+MANIFEST_FILE = folder.MANIFEST_FILE
 MODEL_FILE = "model.onnx"
 WEIGHTS_FILE = "model.onnx.data"
 TOKENIZER_FILE = "tokenizer.json"
@@ -31,7 +31,7 @@ class KVLayout:
     layers: int
     kv_heads: int
     head_dim: int
-    dtype: str
+    dtype: Literal["float32", "float16"]
     max_context: int
 
     def bytes(self, context: int, batch: int = 1) -> int:

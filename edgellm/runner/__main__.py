@@ -5,6 +5,7 @@
 
 import argparse
 import dataclasses
+import io
 import json
 import os
 import sys
@@ -17,7 +18,7 @@ from typing import Any
 import edgellm
 from edgellm.errors import EdgellmError, ParityExceeded, UsageError
 from edgellm.measure.memory import peak_rss_bytes
-from edgellm.records import codec
+from edgellm.records import codec, folder
 from edgellm.records.manifest import MANIFEST_FILE
 from edgellm.records.progress import Progress
 from edgellm.runner import cpus, golden, inspect_text
@@ -91,9 +92,11 @@ def _home() -> Path | None:
 
 
 def _guarded(command: Command, arguments: argparse.Namespace, prog: str) -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8
     try:
         command.execute(arguments)
-        sys.stdout.flush()
+        print(end="", flush=True)  # also where stdout is closed
     except EdgellmError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return error.exit_code
@@ -104,6 +107,9 @@ def _guarded(command: Command, arguments: argparse.Namespace, prog: str) -> int:
         # Whoever read us has gone; what is still buffered must not raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:  # a file that vanished, a disk that fails: no fault of ours
+        print(f"{prog}: {error}", file=sys.stderr)
+        return EdgellmError.exit_code
     return 0
 
 
@@ -130,7 +136,9 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     ):
         default = getattr(SAMPLING_DEFAULTS, name.replace("-", "_"))
         parser.add_argument(f"--{name}", type=kind, default=default, help=text)
-    parser.add_argument("--context", type=int, help="capacity in tokens; the model's maximum")
+    parser.add_argument(
+        "--context", type=int, help="capacity in tokens; the model's maximum where not given"
+    )
     _common_options(parser)
 
 
@@ -225,12 +233,12 @@ def _selftest(arguments: argparse.Namespace) -> None:
         )
 
 
-# Their defaults are the plan's own, so that parsing needs no harness.
+# Their defaults are the plan's own, so that parsing needs no harness; the help repeats them.
 PLAN_OPTIONS: Mapping[str, str] = {
-    "prompt-tokens": "length of the prompt",
-    "output-tokens": "tokens to produce",
-    "repetitions": "repetitions that count",
-    "warmup": "repetitions before those, kept apart",
+    "prompt-tokens": "length of the prompt (64)",
+    "output-tokens": "tokens to produce (32)",
+    "repetitions": "repetitions that count (5)",
+    "warmup": "repetitions before those, kept apart (1)",
     "context": "capacity in tokens; what the workload needs where not given",
 }
 
@@ -239,6 +247,7 @@ def _bench_options(parser: argparse.ArgumentParser) -> None:
     for name, text in PLAN_OPTIONS.items():
         parser.add_argument(f"--{name}", type=int, default=argparse.SUPPRESS, help=text)
     parser.add_argument("-o", "--output", type=Path, help="report to write, with the raw samples")
+    parser.add_argument("--force", action="store_true", help="replace the report where it exists")
     _common_options(parser)
 
 
@@ -247,6 +256,8 @@ def _bench(arguments: argparse.Namespace) -> None:
     from edgellm.runner.harness import Plan, measure_bundle
 
     _pin(arguments)
+    if arguments.output:
+        folder.claim_output(arguments.output, force=arguments.force)
     given = vars(arguments)
     names = ("threads", *(name.replace("-", "_") for name in PLAN_OPTIONS))
     plan = Plan(**{name: given[name] for name in names if name in given})

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgellm.errors import EdgellmError
 from edgellm.records.manifest import Golden, GoldenSet
 from edgellm.records.progress import Progress, silent
 from edgellm.runner.generate import LanguageModel
@@ -52,7 +53,11 @@ def checksum(logits: NDArray[np.float32]) -> float:
 
 
 def record(session: LanguageModel, prompt_ids: Sequence[int], tokens: int) -> Golden:
-    """Continue a prompt greedily by ``tokens`` tokens; a stop token does not end it."""
+    """Continue a prompt greedily by ``tokens`` tokens; a stop token does not end it.
+
+    Raises:
+        EdgellmError: The logits are not numbers.
+    """
     session.reset()
     logits = session.prefill(prompt_ids)
     output: list[int] = []
@@ -60,6 +65,11 @@ def record(session: LanguageModel, prompt_ids: Sequence[int], tokens: int) -> Go
     while True:
         output.append(int(np.argmax(logits)))
         sums.append(checksum(logits))
+        if not math.isfinite(sums[-1]):
+            raise EdgellmError(
+                "the model's logits are not finite numbers: its weights are damaged, "
+                "or its numbers overflow (compare with --scheme fp32)"
+            )
         if len(output) == tokens:
             return Golden(tuple(prompt_ids), tuple(output), tuple(sums))
         logits = session.step(output[-1])

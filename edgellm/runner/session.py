@@ -52,6 +52,7 @@ class Session:
         self.fetched: dict[str, NDArray[np.float32]] = {}
         self._outputs = tuple(outputs)
         session = _open(graph, threads, weights)
+        _check_facts(session, model)
         self._route: Route
         if model.route == "fused":
             self._route = FusedRoute(session, model, self.context, batch, self._outputs)
@@ -115,6 +116,29 @@ def check_context(context: int | None, model: ModelFacts) -> int:
             f"context {context} is not possible: {model.name} takes 1 to {most} tokens"
         )
     return context or most
+
+
+def _check_facts(session: ort.InferenceSession, model: ModelFacts) -> None:
+    """Hold what a record says against the graph: buffers are made from the record's numbers."""
+    inputs = {value.name: value.shape for value in session.get_inputs()}
+    outputs = {value.name: value.shape for value in session.get_outputs()}
+    _, heads, _, width = inputs.get("past_key_values.0.key", [None] * 4)
+    has = {
+        "layers": sum(name.startswith("past_key_values.") for name in inputs) // 2,
+        "key-value heads": heads,
+        "values per head": width,
+        "logits": outputs.get("logits", [None])[-1],
+    }
+    kv = model.kv
+    said = (kv.layers, kv.kv_heads, kv.head_dim, model.vocab_size)
+    for (what, found), wanted in zip(has.items(), said, strict=True):
+        if isinstance(found, int) and found != wanted:  # a string where the graph leaves it open
+            raise BundleInvalid(
+                f"the graph of {model.name} has {found} {what}, its record says {wanted}: "
+                "it is damaged, make it again"
+            )
+    if kv.max_context < 1:
+        raise BundleInvalid(f"{model.name} has a context of {kv.max_context} tokens: it is damaged")
 
 
 def _open(graph: Path | bytes, threads: int, weights: WeightsFile | None) -> ort.InferenceSession:

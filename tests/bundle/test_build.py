@@ -1,16 +1,19 @@
 import dataclasses
 import shutil
 
+import numpy as np
+import onnx_ir as ir
 import pytest
 
 from edgellm.bundle.build import GOLDEN_TOKENS, build_bundle
-from edgellm.errors import BundleInvalid, UnsupportedModel, UsageError
+from edgellm.errors import BundleInvalid, EdgellmError, UnsupportedModel, UsageError
 from edgellm.graph.stage_folder import finish_stage, load_graph, open_stage, save_graph
 from edgellm.records import codec
 from edgellm.records.manifest import (
     CHAT_TEMPLATE_FILE,
     GOLDEN_FILE,
     MANIFEST_FILE,
+    MODEL_FILE,
     STAGE_FILE,
     TOKENIZER_FILE,
     WEIGHTS_FILE,
@@ -98,6 +101,30 @@ def test_damaged_weights_are_not_bundled(stage, tmp_path):
     with pytest.raises(BundleInvalid, match=WEIGHTS_FILE):
         build_bundle(stage, tmp_path / "smol")
     assert not (tmp_path / "smol").exists()
+
+
+@pytest.mark.parametrize("name", [MODEL_FILE, TOKENIZER_FILE])
+def test_a_file_that_was_damaged_before_it_was_recorded_is_named(stage, tmp_path, name):
+    (stage / name).write_bytes((stage / name).read_bytes()[:100])
+    seal(stage)
+
+    with pytest.raises(BundleInvalid, match=f"{name} cannot be read"):
+        build_bundle(stage, tmp_path / "smol")
+
+    assert not (tmp_path / "smol").exists()
+
+
+def test_a_model_that_gives_no_numbers_is_not_bundled(stage, tmp_path):
+    graph = load_graph(open_stage(stage))
+    norm = graph.graph.initializers["final_norm.norm.weight"]
+    norm.const_value = ir.tensor(np.full(norm.shape.numpy(), np.inf, np.float32))
+    save_graph(graph, tmp_path)
+    for name in (MODEL_FILE, WEIGHTS_FILE):
+        (tmp_path / name).replace(stage / name)
+    seal(stage)
+
+    with pytest.raises(EdgellmError, match="logits are not finite numbers"):
+        build_bundle(stage, tmp_path / "smol")
 
 
 def test_operators_that_the_runner_lacks_are_named(stage, tmp_path):

@@ -105,3 +105,38 @@ def folder(tmp_path: Path, plain_tokenizer: Tokenizer) -> Path:
     (folder / "config.json").write_text(json.dumps(config))
     plain_tokenizer.save(str(folder / "tokenizer.json"))
     return folder
+
+
+MODEL_SIZES: dict[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 258,
+    "max_position_embeddings": 128,
+    "initializer_range": 0.3,
+}
+
+
+@pytest.fixture
+def make_model(tmp_path: Path, byte_tokenizer_json: str) -> Any:
+    """Save a random model of a family as a Hugging Face folder."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    def make(family: str, options: dict[str, Any]) -> Path:
+        torch.manual_seed(0)
+        torch.set_num_threads(1)
+        model = AutoModelForCausalLM.from_config(
+            AutoConfig.for_model(family, **(MODEL_SIZES | options))
+        )
+        for name, tensor in model.named_parameters():
+            if name.endswith("bias") or "norm" in name:  # initialised to constants
+                torch.nn.init.uniform_(tensor, 0.5, 1.5)
+        folder = tmp_path / "model"
+        model.save_pretrained(folder)
+        (folder / "tokenizer.json").write_text(byte_tokenizer_json)
+        return folder
+
+    return make

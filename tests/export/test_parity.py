@@ -13,16 +13,6 @@ from edgellm.records.manifest import STAGE_FILE, WEIGHTS_FILE
 
 pytestmark = pytest.mark.torch
 
-SIZES: dict[str, Any] = {
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "vocab_size": 258,
-    "max_position_embeddings": 128,
-    "initializer_range": 0.3,
-}
 LLAMA3_ROPE = {
     "rope_type": "llama3",
     "factor": 8.0,
@@ -41,27 +31,6 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2": ("qwen2", {"tie_word_embeddings": True}),
     "qwen3": ("qwen3", {"head_dim": 32, "tie_word_embeddings": True}),
 }
-
-
-@pytest.fixture
-def make_model(tmp_path: Path, byte_tokenizer_json: str) -> Any:
-    """Save a random model of a family as a Hugging Face folder."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    def make(family: str, options: dict[str, Any]) -> Path:
-        torch.manual_seed(0)
-        torch.set_num_threads(1)
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **(SIZES | options)))
-        for name, tensor in model.named_parameters():
-            if name.endswith("bias") or "norm" in name:  # initialised to constants
-                torch.nn.init.uniform_(tensor, 0.5, 1.5)
-        folder = tmp_path / "model"
-        model.save_pretrained(folder)
-        (folder / "tokenizer.json").write_text(byte_tokenizer_json)
-        return folder
-
-    return make
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -1,6 +1,7 @@
 """Records to JSON and back, and what is refused."""
 
 import dataclasses
+import errno
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgellm.errors import BundleInvalid
+from edgellm.errors import BundleInvalid, EdgellmError, UsageError
 from edgellm.records import codec
 from edgellm.records.manifest import KVLayout, ModelFacts, StageRecord, Step
 
@@ -79,6 +80,9 @@ def test_an_old_schema_is_lifted() -> None:
         ('{"kind": "sample", "schema": 2, "wall_ns": [], "scale": 1e999}', "a finite number"),
         ('{"kind": "sample", "schema": 2, "wall_ns": [], "scale": "1"}', "a finite number"),
         ("[]", "is not an edgellm sample file"),
+        ("[" * 100_000, "is damaged or cut off"),
+        ("1" * 10_000, "is damaged or cut off"),
+        ('{"kind": "sample", "schema": 2, "wall_ns": [], "scale": 1' + "0" * 400 + "}", "a finite"),
     ],
 )
 def test_a_damaged_record_is_one_sentence(text: str, said: str) -> None:
@@ -105,3 +109,40 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
     assert codec.read(Sample, path) == Sample((1,))
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"absent\.json does not exist"):
+        codec.read(Sample, tmp_path / "absent.json")
+    with pytest.raises(UsageError, match=r"cannot be read \(Is a directory\)"):
+        codec.read(Sample, tmp_path)
+
+
+def test_folders_above_a_file_are_made(tmp_path: Path) -> None:
+    codec.write(tmp_path / "deep" / "sample.json", Sample((1,)))
+
+    assert codec.read(Sample, tmp_path / "deep" / "sample.json") == Sample((1,))
+
+
+def test_a_folder_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+
+    with pytest.raises(UsageError, match="out is a folder; choose another output"):
+        codec.write(tmp_path / "out", Sample(()))
+
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, *_arguments: object, **_options: object) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_text", fail)
+
+    with pytest.raises(EdgellmError, match=r"the disk of .*sample\.json is full"):
+        codec.write(tmp_path / "sample.json", Sample(()))
+
+    assert list(tmp_path.iterdir()) == []

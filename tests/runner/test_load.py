@@ -1,13 +1,20 @@
+import contextlib
 import dataclasses
 import json
+import re
 import shutil
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edgellm.bundle.build import build_bundle
-from edgellm.errors import BundleInvalid, UnsupportedModel
+from edgellm.errors import BundleInvalid, EdgellmError, UnsupportedModel
 from edgellm.records import codec
+from edgellm.records.folder import entries
 from edgellm.records.manifest import (
     GOLDEN_FILE,
     MANIFEST_FILE,
@@ -53,6 +60,13 @@ def flip(path, offset):
 def change_manifest(folder, **fields):
     manifest = codec.read(BundleManifest, folder / MANIFEST_FILE)
     codec.write(folder / MANIFEST_FILE, dataclasses.replace(manifest, **fields))
+
+
+def use(path):
+    """Read everything of a bundle, and run it."""
+    bundle = open_bundle(path)
+    session = bundle.session()
+    golden.replay_all(session, bundle.golden())
 
 
 @pytest.mark.parametrize("name", ["folder", "file.edgellm"])
@@ -128,6 +142,42 @@ def test_all_but_the_weights_is_always_checked(folder):
 
     with pytest.raises(BundleInvalid, match=r"tokenizer\.json does not match"):
         open_bundle(folder, check=False)
+
+
+@pytest.mark.parametrize("name", [MODEL_FILE, TOKENIZER_FILE, GOLDEN_FILE])
+def test_a_file_that_was_damaged_before_it_was_recorded_is_refused(folder, name):
+    (folder / name).write_bytes((folder / name).read_bytes()[:50])
+    change_manifest(folder, files=entries(folder, EVERY_FILE))
+
+    with pytest.raises(BundleInvalid):
+        use(folder)
+
+
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(damage=st.data())
+def test_damage_anywhere_in_one_file_is_an_error_of_ours_or_harmless(made, damage):
+    content = bytearray((made / "file.edgellm").read_bytes())
+    at = damage.draw(st.integers(0, len(content) - 1))
+    content[at] ^= damage.draw(st.integers(1, 255))
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "smol.edgellm"
+        path.write_bytes(content)
+        with contextlib.suppress(EdgellmError):
+            use(path)
+
+
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(number=st.data())
+def test_a_number_changed_in_the_manifest_is_an_error_of_ours_or_harmless(made, number):
+    text = (made / "folder" / MANIFEST_FILE).read_text()
+    where = number.draw(st.sampled_from([*re.finditer(r"(?<=: )\d+", text)]))
+    value = number.draw(st.integers(-2, 300))
+    with tempfile.TemporaryDirectory() as place:
+        path = shutil.copytree(made / "folder", Path(place) / "smol")
+        changed = f"{text[: where.start()]}{value}{text[where.end() :]}"
+        (path / MANIFEST_FILE).write_text(changed)
+        with contextlib.suppress(EdgellmError):
+            use(path)
 
 
 def test_a_newer_schema_says_to_upgrade(folder):

@@ -9,6 +9,7 @@ from edgellm.bundle.build import build_bundle
 from edgellm.records import codec
 from edgellm.records.manifest import GOLDEN_FILE, GoldenSet
 from edgellm.runner.__main__ import main, run_one
+from edgellm.runner.harness import Plan
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +199,45 @@ def test_ctrl_c_ends_with_130(program, monkeypatch):
     code, _, err = program("run", "--prompt", "hi")
 
     assert (code, err) == (130, "\nedgellm-run: interrupted\n")
+
+
+def test_bench_says_its_defaults(program):
+    _, out, _ = program("bench", "--help")
+
+    plan = Plan()
+    for name in ("prompt_tokens", "output_tokens", "repetitions", "warmup"):
+        option = out.split(f"\n  --{name.replace('_', '-')} ")[1].split("\n  -")[0]
+        assert f"({getattr(plan, name)})" in option
+
+
+def test_bench_keeps_a_report_unless_forced(program, tmp_path):
+    report = tmp_path / "report.json"
+    report.write_text("kept")
+    few = ("bench", "-o", str(report), "--prompt-tokens", "9", "--output-tokens", "2")
+
+    code, _, err = program(*few)
+
+    assert (code, report.read_text()) == (2, "kept")
+    assert "report.json exists already; choose another output or add --force" in err
+    assert program(*few, "--repetitions", "1", "--force")[0] == 0
+    assert report.read_text() != "kept"
+
+
+def test_a_terminal_that_is_not_utf8_shows_what_it_can(bundle, monkeypatch):
+    screen = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(screen, encoding="ascii"))
+
+    wild = ["--temperature", "9", "--seed", "1"]
+    code = run_one("run", [str(bundle), "--prompt", "hi", "--max-tokens", "64", *wild])
+
+    assert code == 0
+    assert b"\\" in screen.getvalue()
+
+
+def test_no_stdout_at_all_is_no_error(bundle, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+
+    assert run_one("run", [str(bundle), "--prompt", "hi", "--max-tokens", "2"]) == 0
 
 
 def test_the_host_runs_the_same_command(bundle, capsys):
