@@ -14,6 +14,7 @@ from edgellm.cli import (
     prune,
     quantize,
     run,
+    selftest,
     targets,
 )
 
@@ -28,6 +29,7 @@ COMMANDS: tuple[click.Command, ...] = (
     prune.command,
     quantize.command,
     run.command,
+    selftest.command,
     targets.command,
 )
 

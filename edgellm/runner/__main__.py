@@ -248,7 +248,8 @@ def _bench_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=int, default=argparse.SUPPRESS, help=text)
     parser.add_argument("-o", "--output", type=Path, help="report to write, with the raw samples")
     parser.add_argument("--force", action="store_true", help="replace the report where it exists")
-    _common_options(parser)
+    _machine_options(parser)
+    _json_option(parser)
 
 
 def _bench(arguments: argparse.Namespace) -> None:
@@ -264,7 +265,12 @@ def _bench(arguments: argparse.Namespace) -> None:
     report = measure_bundle(arguments.bundle, plan, progress=_progress())
     if arguments.output:
         codec.write(arguments.output, report)
-    print(codec.dumps(report) if arguments.json else bench_text.render(report))
+    if arguments.json:
+        print(codec.dumps(report), end="")
+        return
+    print(bench_text.render(report))
+    if arguments.output:
+        print(f"\nreport: {arguments.output}")
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
@@ -279,13 +285,21 @@ def _inspect(arguments: argparse.Namespace) -> None:
 
 
 def _common_options(parser: argparse.ArgumentParser) -> None:
+    _machine_options(parser)
+    _file_options(parser)
+
+
+def _machine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=0, help="threads; 0 is one per core (0)")
     parser.add_argument("--cpus", help="cores to stay on, such as 0-3 or 4,5")
-    _file_options(parser)
 
 
 def _file_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-check", action="store_true", help="trust the weights' SHA-256")
+    _json_option(parser)
+
+
+def _json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -338,7 +352,10 @@ COMMANDS: Mapping[str, Command] = {
         ("", "--threads 1"),
     ),
     "bench": Command(
-        "Measure the stages of an answer, in time and cycles.",
+        "Measure the stages of an answer, in time and cycles.\n\n"
+        "Every repetition runs the same: tokenize, prefill, then output tokens one by one\n"
+        "(greedy, stop tokens ignored), then detokenize. Time and cycles are read at each\n"
+        "boundary. TTFT is tokenize + prefill + first sample; loading is not in it.",
         _bench_options,
         _bench,
         ("-o report.json", "--prompt-tokens 512 --threads 1 -o report.json"),
