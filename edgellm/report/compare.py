@@ -70,9 +70,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What reports say beside each other; the first is the reference."""
+    """What reports say beside each other; the first is the reference.
+
+    ``models`` are names, ``bundles`` the beginnings of digests.
+    """
 
     names: tuple[str, ...]
+    models: tuple[str, ...]
     bundles: tuple[str, ...]
     workload: str
     machine: str
@@ -124,9 +128,8 @@ def compare(reports: Sequence[Named], *, allow: bool = False) -> Comparison:
         )
     return Comparison(
         names=tuple(named.name for named in reports),
-        bundles=tuple(
-            f"{named.report.bundle.name} {named.report.bundle.digest[:12]}" for named in reports
-        ),
+        models=tuple(named.report.bundle.name for named in reports),
+        bundles=tuple(named.report.bundle.digest[:12] for named in reports),
         workload=reference.report.workload.describe(),
         machine=reference.report.environment.name,
         differences=tuple(differences),

@@ -45,7 +45,8 @@ def _values(comparison: Comparison, reasons: dict[str, int]) -> Table:
         + [_value(METRICS[row.metric], cell, reasons) for cell in row.cells]
         for row in comparison.rows
     ]
-    return [["", *comparison.names], ["bundle", *comparison.bundles], *rows]
+    head = [["", *comparison.names], ["model", *comparison.models], ["bundle", *comparison.bundles]]
+    return [*head, *rows]
 
 
 def _value(metric: Metric, cell: Cell, reasons: dict[str, int]) -> str:
@@ -84,8 +85,8 @@ def change_words(metric: Metric, change: Change) -> str:
     if change.verdict in ("better", "worse"):
         return text
     if change.verdict == "too few samples":
-        return f"{text}, {change.verdict} for a verdict"
-    return change.verdict if change.ratio == 1 else f"{change.verdict}: {text}"
+        return f"{text}, {change.verdict}"
+    return change.verdict if change.ratio == 1 else f"unclear: {text}"
 
 
 def _factor(ratio: float, invert: bool) -> str:

@@ -55,6 +55,12 @@ def test_a_limit_that_is_no_share_is_refused(limit):
 
 
 @pytest.mark.usefixtures("reports")
+def test_columns_are_named_by_files_without_their_endings(tmp_path):
+    (tmp_path / "a.json").rename(tmp_path / "qwen2.5.report.json")
+    assert "Against qwen2.5, with" in compare("qwen2.5.report.json", "b.json").stdout
+
+
+@pytest.mark.usefixtures("reports")
 def test_reports_of_one_name_are_told_apart_by_their_path(tmp_path):
     (tmp_path / "old").mkdir()
     (tmp_path / "a.json").rename(tmp_path / "old/b.json")

@@ -11,7 +11,8 @@ Test Board 4, 4 threads, 64 prompt tokens, 3 output tokens, 5 repetitions after 
 median ± MAD
 
                                          fp32                int8
-bundle                                   tiny aaaaaaaaaaaa   tiny bbbbbbbbbbbb
+model                                    tiny                tiny
+bundle                                   aaaaaaaaaaaa        bbbbbbbbbbbb
 bundle size                              400.0 MiB           100.0 MiB
 peak memory                              150.0 MiB           150.0 MiB
 TTFT                                     101.1 ± 1.0 ms      51.35 ± 0.25 ms
@@ -42,13 +43,13 @@ Against fp32, with the 95 % interval of the ratio \
 
                         int8
 bundle size             4.00x smaller
-peak memory             equal, too few samples for a verdict
+peak memory             equal, too few samples
 TTFT                    1.97x faster (1.94 to 2.02)
 TPOT                    1.97x faster (1.94 to 2.02)
 prefill                 1.99x faster (1.96 to 2.04)
 decode                  1.97x faster (1.94 to 2.02)
-ITL p50                 1.97x faster, too few samples for a verdict
-load, per bundle        equal, too few samples for a verdict
+ITL p50                 1.97x faster, too few samples
+load, per bundle        equal, too few samples
 tokenize, per prompt    no difference shown
 prefill, per prompt     1.99x faster (1.96 to 2.04)
 decode step, per token  1.99x faster (1.96 to 2.04)
@@ -91,13 +92,13 @@ def test_the_whole_text(comparison):
         (
             "ttft_ns",
             Change("no difference shown", 1.01, Interval(0.98, 1.03)),
-            "no difference shown: 1.01x slower (0.98 to 1.03)",
+            "unclear: 1.01x slower (0.98 to 1.03)",
         ),
         ("bundle_bytes", Change("no difference shown", 1.0), "no difference shown"),
         (
             "load_ns",
             Change("too few samples", 2.0),
-            "2.00x slower, too few samples for a verdict",
+            "2.00x slower, too few samples",
         ),
         ("kl_divergence", Change("not comparable", why="none"), "not comparable: none"),
     ],
