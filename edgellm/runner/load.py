@@ -117,7 +117,7 @@ def _listed(
 
 def _tokenizer(path: Path, member: Member) -> Tokenizer:
     try:
-        tokenizer = Tokenizer.from_str(member.read().decode())
+        tokenizer = Tokenizer.from_buffer(member.read())
     except Exception as error:  # tokenizers raises no narrower class
         raise BundleInvalid(f"{path}: {TOKENIZER_FILE} cannot be read ({error})") from error
     tokenizer.no_truncation()  # a prompt that is too long is refused, not cut
