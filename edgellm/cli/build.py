@@ -18,9 +18,19 @@ if TYPE_CHECKING:
 @click.argument("model")
 @output_option("Bundle folder, or one .edgellm file,")
 @click.option("--scheme", default="int8", show_default=True, help="See edgellm quantize.")
-@click.option("--layers", default=0, help="Layers to prune, see edgellm prune.")
-@click.option("--ffn", default=0.0, metavar="RATIO", help="Share of channels to prune, 0 to 1.")
-@click.option("--calibration", type=click.Path(path_type=Path), help="Text for pruning; one ships.")
+@click.option("--layers", type=click.IntRange(0), default=0, help="Layers to prune (0).")
+@click.option(
+    "--ffn",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.0,
+    metavar="RATIO",
+    help="Share of feed-forward channels to prune, from 0 to below 1 (0).",
+)
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="UTF-8 text that decides what is pruned; one ships with edgellm.",
+)
 @click.option(
     "--evaluate/--no-evaluate",
     default=True,
