@@ -49,7 +49,7 @@ def read_chat_template(folder: Path) -> str | None:
     """Return the chat template, from its own file or the tokenizer's; of several, the default."""
     own = folder / "chat_template.jinja"
     if own.is_file():
-        return own.read_text(encoding="utf-8")
+        return _text(own)
     template = read_json(folder / "tokenizer_config.json").get("chat_template")
     if isinstance(template, list):
         template = {each["name"]: each["template"] for each in template}.get("default")
@@ -75,11 +75,12 @@ def read_tokenizer(folder: Path) -> str:
     """Return the text of ``tokenizer.json``, converted from the slow tokenizer where it is absent.
 
     Raises:
+        BundleInvalid: The file is not text.
         UnsupportedModel: There is no tokenizer that the ``tokenizers`` library can run.
     """
     path = folder / "tokenizer.json"
     if path.is_file():
-        return path.read_text(encoding="utf-8")
+        return _text(path)
     from transformers import AutoTokenizer
 
     try:
@@ -90,3 +91,10 @@ def read_tokenizer(folder: Path) -> str:
             f"{folder} has no tokenizer.json and none could be made of its other files; "
             "save the model's fast tokenizer there"
         ) from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BundleInvalid(f"{path} is not UTF-8 text ({error}): it is damaged") from None

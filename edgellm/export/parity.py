@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgellm.errors import ParityExceeded
+from edgellm.errors import BundleInvalid, ParityExceeded
 from edgellm.export.weights import Weights
 from edgellm.records.manifest import MODEL_FILE, ModelFacts
 from edgellm.records.progress import Progress, silent
@@ -103,7 +103,11 @@ def _torch_model(config: Mapping[str, Any], weights: Weights) -> Any:
         name: torch.from_numpy(np.require(weights.read(name), requirements=["C", "W"]))
         for name in weights.names()
     }
-    missing = model.load_state_dict(state, strict=False, assign=True).missing_keys
+    try:
+        missing = model.load_state_dict(state, strict=False, assign=True).missing_keys
+    except RuntimeError as error:
+        detail = str(error).splitlines()[-1].strip()
+        raise BundleInvalid(f"the weights do not fit the configuration: {detail}") from error
     model.tie_weights()
     tied = set(getattr(model, "_tied_weights_keys", None) or ())
     if set(missing) - tied:

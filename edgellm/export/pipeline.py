@@ -7,6 +7,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from edgellm.errors import BundleInvalid
 from edgellm.export.architectures import ARCHITECTURES, read_shape
 from edgellm.export.decoder import build_decoder
 from edgellm.export.parity import measure_parity, require, torch_reference
@@ -98,10 +99,20 @@ def _write_graph(source: Source, scratch: Path, progress: Progress) -> ModelFact
 
 
 def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``config`` with what its file leaves out, as transformers fills it in."""
+    """Return ``config`` with what its file leaves out, as transformers fills it in.
+
+    Raises:
+        BundleInvalid: transformers cannot make sense of it.
+    """
     from transformers import AutoConfig
 
-    full: dict[str, Any] = AutoConfig.for_model(**config).to_dict()
+    try:
+        full: dict[str, Any] = AutoConfig.for_model(**config).to_dict()
+    except Exception as error:  # each configuration class checks in its own way
+        raise BundleInvalid(
+            f"transformers cannot read this {config['model_type']} configuration ({error}); "
+            "is its config.json damaged?"
+        ) from error
     return full
 
 

@@ -64,3 +64,15 @@ def test_a_folder_without_any_tokenizer_is_refused(tmp_path):
 
     with pytest.raises(UnsupportedModel, match=r"no tokenizer.json"):
         huggingface.read_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "chat_template.jinja"])
+def test_a_file_that_is_not_text_is_named(tmp_path, name):
+    (tmp_path / name).write_bytes(b"{\xff}")
+    read = {
+        "tokenizer.json": huggingface.read_tokenizer,
+        "chat_template.jinja": huggingface.read_chat_template,
+    }
+
+    with pytest.raises(BundleInvalid, match=f"{name} is not UTF-8 text"):
+        read[name](tmp_path)

@@ -1,11 +1,12 @@
 """Every fused architecture against PyTorch, on a small random model."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgellm.errors import ParityExceeded, UnsupportedModel
+from edgellm.errors import BundleInvalid, ParityExceeded, UnsupportedModel
 from edgellm.export import decoder, parity
 from edgellm.export.architectures import ARCHITECTURES, read_shape
 from edgellm.export.pipeline import export_model
@@ -101,6 +102,28 @@ def test_a_configuration_without_a_rule_is_named(
 ) -> None:
     with pytest.raises(UnsupportedModel, match=said):
         export_model(str(make_model("llama", change)), tmp_path / "out")
+
+
+def test_a_configuration_that_transformers_cannot_read_is_named(
+    make_model: Any, tmp_path: Path
+) -> None:
+    folder = make_model("llama", {})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "dtype": "floqt32"}))
+
+    with pytest.raises(BundleInvalid, match=r"cannot read this llama configuration"):
+        export_model(str(folder), tmp_path / "out")
+
+
+def test_weights_that_do_not_fit_the_configuration_are_named(
+    make_model: Any, tmp_path: Path
+) -> None:
+    folder = make_model("llama", {})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 250}))
+
+    with pytest.raises(BundleInvalid, match=r"do not fit the configuration: size mismatch for"):
+        export_model(str(folder), tmp_path / "out")
 
 
 def test_a_configuration_that_lacks_a_size_is_named() -> None:
