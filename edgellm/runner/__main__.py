@@ -54,10 +54,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--version", action="version", version=edgellm.__version__)
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="a folder or .edgellm file")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    metavar = "|".join(COMMANDS)
+    subparsers = parser.add_subparsers(dest="command", metavar=metavar, required=True)
     for name, command in COMMANDS.items():
         prog = f"edgellm-run BUNDLE {name}"
-        command.add_options(subparsers.add_parser(name, prog=prog, **_about(command, prog)))
+        first, *_ = command.help.splitlines()
+        about = _about(command, prog)
+        command.add_options(subparsers.add_parser(name, prog=prog, help=first, **about))
     parsed = parser.parse_args(arguments)
     sys.exit(_guarded(COMMANDS[parsed.command], parsed, "edgellm-run"))
 

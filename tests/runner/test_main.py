@@ -8,7 +8,7 @@ import pytest
 from edgellm.bundle.build import build_bundle
 from edgellm.records import codec
 from edgellm.records.manifest import GOLDEN_FILE, GoldenSet
-from edgellm.runner.__main__ import main, run_one
+from edgellm.runner.__main__ import COMMANDS, main, run_one
 from edgellm.runner.harness import Plan
 
 
@@ -199,6 +199,16 @@ def test_ctrl_c_ends_with_130(program, monkeypatch):
     code, _, err = program("run", "--prompt", "hi")
 
     assert (code, err) == (130, "\nedgellm-run: interrupted\n")
+
+
+def test_help_lists_the_commands(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+
+    shown = capsys.readouterr().out
+    for name, command in COMMANDS.items():
+        assert f"    {name} " in shown
+        assert command.help.split()[0] in shown
 
 
 def test_bench_says_its_defaults(program):
