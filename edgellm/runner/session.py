@@ -1,5 +1,6 @@
 """A model that runs: an onnxruntime session and its key-value cache."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from edgellm.runner.weights import WeightsFile, attach
 
 # Prompts go through in pieces: activations of a long prompt would be the peak of memory.
 PREFILL_CHUNK_TOKENS = 128
+# How onnxruntime names an operator that is unknown, or that has no kernel for its types.
+LACKING = re.compile(
+    r"No Op registered for (\S+)|(\S+?)\(-?\d+\) is not a registered function"
+    r"|Could not find an implementation for (\S+?)\("
+)
 
 
 class Session:
@@ -161,8 +167,11 @@ def _open(graph: Path | bytes, threads: int, weights: WeightsFile | None) -> ort
 def _readable(error: Exception, graph: Path | bytes) -> Exception:
     what = "the model" if isinstance(graph, bytes) else str(graph)
     text = str(error)
-    if "NOT_IMPLEMENTED" in text or "is not a registered function" in text:
+    lacking = LACKING.search(text)
+    if lacking:
+        operator = lacking[lacking.lastindex or 0]
         return UnsupportedModel(
-            f"onnxruntime {ort.__version__} lacks an operator of {what}: {text}"
+            f"onnxruntime {ort.__version__} lacks the operator {operator} of {what}: "
+            "export the model again with this edgellm"
         )
     return BundleInvalid(f"onnxruntime {ort.__version__} cannot open {what}: {text}")

@@ -127,6 +127,20 @@ def test_a_model_that_gives_no_numbers_is_not_bundled(stage, tmp_path):
         build_bundle(stage, tmp_path / "smol")
 
 
+@pytest.mark.parametrize("domain", ["", "com.microsoft"])
+def test_an_operator_that_onnxruntime_lacks_is_named(stage, tmp_path, domain):
+    graph = load_graph(open_stage(stage))
+    node = next(node for node in graph.graph if node.op_type == "QuickGelu")
+    node.op_type, node.domain = "Frobnicate", domain
+    save_graph(graph, tmp_path)
+    for name in (MODEL_FILE, WEIGHTS_FILE):
+        (tmp_path / name).replace(stage / name)
+    seal(stage)
+
+    with pytest.raises(UnsupportedModel, match=r"the operator \S*Frobnicate of .*model\.onnx"):
+        build_bundle(stage, tmp_path / "smol")
+
+
 def test_operators_that_the_runner_lacks_are_named(stage, tmp_path):
     opened = open_stage(stage)
     graph = load_graph(opened)
