@@ -64,13 +64,25 @@ def load_graph(stage: StageFolder) -> ir.Model:
     """Read the graph; weights stay on disk, mapped, until they are used.
 
     Raises:
-        BundleInvalid: ``model.onnx`` cannot be parsed.
+        BundleInvalid: ``model.onnx`` cannot be parsed, or its weights are not in the folder.
     """
     path = stage.path / MODEL_FILE
     try:
-        return ir.load(path)
+        graph = ir.load(path)
     except Exception as error:  # protobuf and onnx raise many kinds
         raise BundleInvalid(f"{path} cannot be read as ONNX ({error}): it is damaged") from error
+    weights = stage.path / WEIGHTS_FILE
+    size = weights.stat().st_size if weights.is_file() else 0
+    for name, value in graph.graph.initializers.items():
+        tensor = value.const_value
+        if isinstance(tensor, ir.ExternalTensor) and (
+            tensor.location != WEIGHTS_FILE or (tensor.offset or 0) + tensor.nbytes > size
+        ):
+            raise BundleInvalid(
+                f"{path}: {name} is at byte {tensor.offset} of {tensor.location}, "
+                "which is not in the folder: it is damaged"
+            )
+    return graph
 
 
 def save_graph(graph: ir.Model, target: Path, progress: Progress = silent) -> None:
