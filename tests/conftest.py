@@ -210,3 +210,11 @@ def tiny_stage(tmp_path_factory: pytest.TempPathFactory, byte_tokenizer: Tokeniz
 def byte_tokenizer_json(byte_tokenizer: Tokenizer) -> str:
     """Give the text of the byte tokenizer's ``tokenizer.json``."""
     return byte_tokenizer.to_str()
+
+
+@pytest.fixture
+def calibration_file(tmp_path: Path) -> Path:
+    """Give a text just long enough to calibrate on."""
+    path = tmp_path / "calibration.txt"
+    path.write_text("The quick brown fox jumps over the lazy dog. " * 24)
+    return path

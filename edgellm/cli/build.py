@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option(
     "--calibration",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="UTF-8 text that decides what is pruned; one ships with edgellm.",
+    help="UTF-8 text for pruning and for int4; one ships with edgellm.",
 )
 @click.option(
     "--evaluate/--no-evaluate",
@@ -100,7 +100,8 @@ def _compress(
         source = exported.with_name("pruned")
         prune_stage(exported, source, Request(layers, ffn), calibration, progress=told)
     target = exported.with_name("quantized")
-    quantize_stage(source, target, scheme, progress=told)
+    text = calibration if scheme.compensates else None
+    quantize_stage(source, target, scheme, calibration=text, progress=told)
     return target
 
 

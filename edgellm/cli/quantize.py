@@ -30,17 +30,32 @@ from edgellm.cli._common import emit, handle_errors, json_option, output_option,
     metavar="STAGE",
     help="Leave a stage (head, attention) or node prefix (layers.0.) in float; repeatable.",
 )
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="For int4: UTF-8 text that says which errors matter; one ships with edgellm.",
+)
+@click.option("--no-calibration", is_flag=True, help="Round every weight to the nearest value.")
 @json_option
 @handle_errors
 def command(
-    *, stage: Path, output: Path, force: bool, scheme: str, as_json: bool, **options: Any
+    *,
+    stage: Path,
+    output: Path,
+    force: bool,
+    scheme: str,
+    calibration: Path | None,
+    no_calibration: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Quantize the weights of the stage folder STAGE.
 
     \b
     Schemes:
       int8          blocks of 8 bits, int8 arithmetic; the default
-      int4          blocks of 4 bits with zero points, head 8 bits
+      int4          blocks of 4 bits with zero points, head 8 bits; errors make up
+                    for each other on calibration text (GPTQ)
       int8-dynamic  one scale per output, activations quantized per token; for
                     cores without dot-product instructions
       fp16          float16 in the file, float32 in memory
@@ -49,14 +64,22 @@ def command(
     \b
     Examples:
       edgellm quantize fp32 -o int8
-      edgellm quantize fp32 -o int4 --scheme int4 --group-size 64
+      edgellm quantize fp32 -o int4 --scheme int4 --calibration mine.txt
       edgellm quantize fp32 -o mixed --scheme int4 --keep-float layers.0.
     """
     from edgellm.quantize.pipeline import choose_scheme, quantize_stage
 
     chosen = choose_scheme(scheme, options)
     with progress() as told:
-        record = quantize_stage(stage, output, chosen, force=force, progress=told)
+        record = quantize_stage(
+            stage,
+            output,
+            chosen,
+            calibrate=not no_calibration,
+            calibration=calibration,
+            force=force,
+            progress=told,
+        )
     emit(as_json, record, describe(output, record.provenance[-1].measured))
 
 
@@ -67,6 +90,11 @@ def describe(output: Path, measured: Mapping[str, Any]) -> str:
         lines.append(
             f"weights changed by {100 * measured['weight_error_mean']:.2f} % on average, at most "
             f"{100 * measured['weight_error_max']:.2f} %; {measured['exact']} matmuls unchanged"
+        )
+    if "output_error_compensated" in measured:
+        lines.append(
+            f"outputs changed by {100 * measured['output_error_compensated']:.1f} % on average on "
+            f"the calibration text, {100 * measured['output_error_rounded']:.1f} % if rounded"
         )
     reasons: dict[str, list[str]] = {}
     for name, reason in measured["left_in_float"].items():

@@ -7,7 +7,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgellm.graph import stages
-from edgellm.prune.anatomy import Array, entry, feed_forward, stream
+from edgellm.graph.residual import entry, stream
+from edgellm.prune.anatomy import Array, feed_forward
 
 NUMBERED = re.compile(r"^(layers|past_key_values|present)\.(\d+)(?=\.)")
 

@@ -47,18 +47,3 @@ def channel_importance(gram: Array, down: Array) -> list[float]:
     energy = np.diag(gram).astype(np.float64)
     rows: list[float] = (energy * np.square(down, dtype=np.float64).sum(axis=1)).tolist()
     return rows
-
-
-def gram_matrices(activations: Iterable[Sequence[Array]]) -> list[Array]:
-    """Return H^T H per block, summed over sequences in float32.
-
-    Args:
-        activations: Per sequence, one array ``(tokens, width)`` per block.
-    """
-    grams: list[Array] = []
-    for blocks in activations:
-        if not grams:
-            grams = [np.zeros((h.shape[1], h.shape[1]), np.float32) for h in blocks]
-        for gram, h in zip(grams, blocks, strict=True):
-            np.add(gram, h.T @ h, out=gram)
-    return grams

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from edgellm.calibrate.calibration import load_calibration
 from edgellm.graph.stage_folder import derive_stage, open_stage
-from edgellm.prune.calibration import load_calibration
 from edgellm.prune.plan import PrunePlan
 from edgellm.prune.pruning import Pruned, Request, prune
 from edgellm.records.folder import claim_output

@@ -8,19 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from edgellm.calibrate.calibration import CalibrationUsed
 from edgellm.errors import UsageError
 
 WIDTH_MULTIPLE = 32
 """Feed-forward widths stay whole blocks of quantization, which have at least 32 weights."""
-
-
-@dataclass(frozen=True, slots=True)
-class CalibrationUsed:
-    """The text that decided, and that refits the weights."""
-
-    name: str
-    sha256: str
-    tokens: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Prune a model: layers first, then the channels of what is left; what stays is refitted."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,16 +9,16 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from edgellm.calibrate.calibration import Calibration
+from edgellm.calibrate.gram import grams
+from edgellm.calibrate.observe import Watch, observe
 from edgellm.errors import UsageError
 from edgellm.graph.inspect import inspect
 from edgellm.graph.stage_folder import StageFolder, load_graph, versions
 from edgellm.prune.anatomy import Array, check_prunable, data, feed_forward
 from edgellm.prune.apply import keep_channels, remove_layers, set_weight
-from edgellm.prune.calibration import Calibration
-from edgellm.prune.importance import block_influence, channel_importance, gram_matrices
-from edgellm.prune.observe import Watch, observe
+from edgellm.prune.importance import block_influence, channel_importance
 from edgellm.prune.plan import (
-    CalibrationUsed,
     ChannelChoice,
     LayerChoice,
     PrunePlan,
@@ -29,9 +30,6 @@ from edgellm.prune.refit import Refit, absorb, consecutive, measure_lost, refit
 from edgellm.records import codec
 from edgellm.records.manifest import WEIGHTS_FILE, ModelFacts, Step
 from edgellm.records.progress import Progress, silent
-
-GRAM_BYTES = 512 << 20
-"""Gram matrices held at once; more blocks take several runs over the calibration text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +117,8 @@ def prune(
     """
     graph, facts = load_graph(stage), stage.record.model
     check_prunable(stage, graph)
-    used = CalibrationUsed(calibration.text.name, calibration.text.sha256, calibration.tokens)
     if isinstance(request, PrunePlan):
-        request.check_fits(stage.record.digest, str(stage.path), used)
+        request.check_fits(stage.record.digest, str(stage.path), calibration.used)
     else:
         _check_leaves_something(request, graph.graph, facts.kv.layers)
     before = inspect(graph, facts).total.parameters
@@ -135,7 +132,9 @@ def prune(
     return Pruned(
         graph,
         facts,
-        PrunePlan(facts.name, stage.record.digest, used, layers, tuple(c for c, _ in channels)),
+        PrunePlan(
+            facts.name, stage.record.digest, calibration.used, layers, tuple(c for c, _ in channels)
+        ),
         absorbed,
         tuple(RefitError(c.layer, new.error_before, new.error_after) for c, new in channels),
         before,
@@ -222,20 +221,14 @@ class _Run:
         wanted = request.channels if isinstance(request, PrunePlan) else request.ffn
         if not wanted:
             return
-        for layer, gram in self._grams(facts):
+        blocks = [feed_forward(self.graph.graph, layer) for layer in range(facts.kv.layers)]
+        widths = {str(block.activations.name): block.width for block in blocks}
+        seen = grams(functools.partial(self._observe, facts), widths)
+        for layer, (block, (_, gram)) in enumerate(zip(blocks, seen, strict=True)):
             self.progress("refitting feed-forward blocks", layer, facts.kv.layers)
-            down = data(feed_forward(self.graph.graph, layer).down)
+            down = data(block.down)
             if isinstance(request, PrunePlan):
                 choice = request.channels[layer]
             else:
                 choice = choose_channels(layer, channel_importance(gram, down), request.ffn)
             yield choice, refit(gram, down, choice.kept)
-
-    def _grams(self, facts: ModelFacts) -> Iterator[tuple[int, Array]]:
-        """Yield each layer with H^T H of its feed-forward activations over the whole text."""
-        blocks = [feed_forward(self.graph.graph, layer) for layer in range(facts.kv.layers)]
-        at_once = max(1, GRAM_BYTES // (4 * max(block.width for block in blocks) ** 2))
-        for first in range(0, len(blocks), at_once):
-            names = [str(block.activations.name) for block in blocks[first : first + at_once]]
-            seen = self._observe(facts, Watch(values=names))
-            yield from enumerate(gram_matrices(values for _, values in seen), first)

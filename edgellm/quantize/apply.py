@@ -1,7 +1,9 @@
 """Apply a scheme to a graph."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from edgellm.errors import UnsupportedModel
 from edgellm.graph import stages
 from edgellm.quantize import floats, rows, weight_only
+from edgellm.quantize.blocks import Blocks
 from edgellm.quantize.matmuls import WeightMatMul, keeps_float, weight_matmuls
 from edgellm.quantize.rewrite import drop_unused_initializers
 from edgellm.quantize.scheme import Scheme
@@ -53,13 +56,19 @@ class Outcome:
         }
 
 
-def quantize(graph: ir.Graph, scheme: Scheme, progress: Progress = silent) -> Outcome:
+def quantize(
+    graph: ir.Graph,
+    scheme: Scheme,
+    progress: Progress = silent,
+    ready: Mapping[str, Blocks] = MappingProxyType({}),
+) -> Outcome:
     """Quantize ``graph`` in place.
 
     Args:
         graph: A graph in float, as export or prune wrote it.
         scheme: What to do.
         progress: Told per matmul.
+        ready: Blocks of the matmuls that were quantized with calibration, by name.
 
     Returns:
         What became of every matmul; none is passed over in silence.
@@ -78,7 +87,7 @@ def quantize(graph: ir.Graph, scheme: Scheme, progress: Progress = silent) -> Ou
         progress("quantizing", index, len(matmuls))
         reason = keeps_float(matmul, scheme)
         if reason is None and scheme.method != "float":
-            done.append(_quantize_one(graph, matmul, scheme))
+            done.append(_quantize_one(graph, matmul, scheme, ready.get(matmul.name)))
             continue
         left[matmul.name] = reason or f"the scheme {scheme.name} computes in float32"
         if scheme.bits == 16:
@@ -89,11 +98,15 @@ def quantize(graph: ir.Graph, scheme: Scheme, progress: Progress = silent) -> Ou
     return Outcome(tuple(done), left)
 
 
-def _quantize_one(graph: ir.Graph, matmul: WeightMatMul, scheme: Scheme) -> Quantized:
+def _quantize_one(
+    graph: ir.Graph, matmul: WeightMatMul, scheme: Scheme, ready: Blocks | None
+) -> Quantized:
     before = matmul.rows()
     after: NDArray[np.float32]
     if scheme.method == "blocks":
-        after = weight_only.quantize_matmul(graph, matmul, scheme).dequantize()
+        blocks = ready or weight_only.round_matmul(matmul, scheme)
+        weight_only.store_matmul(graph, matmul, blocks)
+        after = blocks.dequantize()
         operator = "MatMulNBits"
     else:
         after = rows.quantize_matmul(graph, matmul, scheme)

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 CACHED_WEIGHTS = 1 << 18  # weights worked on at once: a few float copies fit a core's cache
-# Shares of a block's range that 4 bits try; below 0.75 none was the best of its block.
-RANGE_SHARES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75)
+SMALLEST_SCALE = 1e-37  # its inverse is near the largest float32
+# Shares of a block's range that 4 bits try, the full range first. A wider one moves the steps.
+RANGE_SHARES = (1.0, 1.06, 1.03, 0.97, 0.94, 0.91, 0.88)
 
 Float = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -85,18 +86,58 @@ def _quantize(
     rows, columns = weight.shape
     padded = -columns % group_size
     blocks = np.pad(weight, ((0, 0), (0, padded))).reshape(rows, -1, group_size)
+    grid = find_grid(blocks, bits, symmetric)
+    data = grid.per_weight().nearest(blocks).astype(np.uint8)
+    zero = np.empty((rows, 0), np.uint8) if symmetric else grid.zeros.astype(np.uint8)
+    return pack(data, bits), grid.scales, pack(zero, bits)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Scales and zero points of blocks, which broadcast against their weights."""
+
+    scales: Float
+    zeros: Float
+    inverse: Float
+    top: int
+
+    def per_weight(self) -> "Grid":
+        """Return the grid for weights that have one more axis."""
+        scales, zeros, inverse = (p[..., None] for p in (self.scales, self.zeros, self.inverse))
+        return Grid(scales, zeros, inverse, self.top)
+
+    def nearest(self, weights: Float) -> Float:
+        """Return the integers nearest to ``weights``, as floats."""
+        # Half rounds up, as GGUF's reference does.
+        values: Float = np.floor(weights * self.inverse + (self.zeros + np.float32(0.5)))
+        return np.clip(values, 0, self.top, out=values)
+
+    def weights(self, values: Float) -> Float:
+        """Return the weights that integers stand for."""
+        return (values - self.zeros) * self.scales
+
+
+def find_grid(blocks: Float, bits: int, symmetric: bool, stakes: Float | None = None) -> Grid:
+    """Return the grid of each block.
+
+    Args:
+        blocks: ``(..., group_size)``.
+        bits: 8 or 4.
+        symmetric: Zero points fixed in the middle.
+        stakes: What an error of each weight of a block counts, ``(group_size,)``; 1 where None.
+    """
     if symmetric:
         scales = _symmetric(blocks, bits)
-        zero = np.empty((rows, 0), np.float32)
-        middle: Float | float = float(1 << (bits - 1))
+        zeros = np.full_like(scales, 1 << (bits - 1))
     else:
-        scales, zero = _asymmetric(blocks, bits)
-        middle = zero[..., None]
-    inverse = np.divide(1.0, scales, out=np.zeros_like(scales), where=scales != 0)
-    # Half rounds up, as GGUF's reference does.
-    values = np.floor(blocks * inverse[..., None] + (middle + np.float32(0.5)))
-    data = np.clip(values, 0, (1 << bits) - 1, out=values).astype(np.uint8)
-    return _pack(data, bits), scales, _pack(zero.astype(np.uint8), bits)
+        scales, zeros = _asymmetric(blocks, bits, stakes)
+    return Grid(scales, zeros, _inverse(scales), (1 << bits) - 1)
+
+
+def _inverse(scales: Float) -> Float:
+    """Return 1 / scales, and 0 where that would overflow: those blocks become zeros."""
+    large = np.abs(scales) > SMALLEST_SCALE
+    return np.divide(1.0, scales, out=np.zeros_like(scales), where=large)
 
 
 def _symmetric(blocks: Float, bits: int) -> Float:
@@ -113,22 +154,23 @@ def _symmetric(blocks: Float, bits: int) -> Float:
     return extreme / np.float32(-(1 << (bits - 1)))
 
 
-def _asymmetric(blocks: Float, bits: int) -> tuple[Float, Float]:
+def _asymmetric(blocks: Float, bits: int, stakes: Float | None) -> tuple[Float, Float]:
     """Scales and zero points of blocks, each of the range that errs least.
 
-    A range a little narrower than the block's cuts its outliers and sees all others finer; with 4
-    bits that is worth it for most blocks. The full range is tried first and kept unless another is
-    better, so weights that lie on a grid stay on it.
+    A range a little narrower than the block's cuts its outliers and sees all others finer, one a
+    little wider may have its steps nearer to the weights; with 4 bits that pays for most blocks.
+    The full range is tried first and kept unless another is better, so weights that lie on a grid
+    stay on it.
     """
-    top = np.float32((1 << bits) - 1)
+    top = (1 << bits) - 1
     low = np.minimum(blocks.min(axis=-1), 0)
     high = np.maximum(blocks.max(axis=-1), 0)
     best_scale = best_zero = best_error = np.empty(0, np.float32)
     for share in RANGE_SHARES if bits == 4 else RANGE_SHARES[:1]:
-        scale = (high - low) * (np.float32(share) / top)
-        inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale != 0)
+        scale = (high - low) * np.float32(share / top)
+        inverse = _inverse(scale)
         zero = np.clip(np.rint(-low * share * inverse), 0, top)
-        error = _error(blocks, scale, inverse, zero, top)
+        error = _error(blocks, Grid(scale, zero, inverse, top), stakes)
         if not best_error.size:
             best_scale, best_zero, best_error = scale, zero, error
             continue
@@ -138,20 +180,23 @@ def _asymmetric(blocks: Float, bits: int) -> tuple[Float, Float]:
     return best_scale, best_zero
 
 
-def _error(blocks: Float, scale: Float, inverse: Float, zero: Float, top: np.float32) -> Float:
+def _error(blocks: Float, grid: Grid, stakes: Float | None) -> Float:
     """Sum of squared errors per block, in place: this is where int4's time goes."""
-    work = blocks * inverse[..., None]
-    np.add(work, zero[..., None] + np.float32(0.5), out=work)
+    grid = grid.per_weight()
+    work = blocks * grid.inverse
+    np.add(work, grid.zeros + np.float32(0.5), out=work)
     np.floor(work, out=work)
-    np.clip(work, 0, top, out=work)
-    np.subtract(work, zero[..., None], out=work)
-    np.multiply(work, scale[..., None], out=work)
+    np.clip(work, 0, grid.top, out=work)
+    np.subtract(work, grid.zeros, out=work)
+    np.multiply(work, grid.scales, out=work)
     np.subtract(work, blocks, out=work)
+    if stakes is not None:
+        np.multiply(work, stakes, out=work)
     error: Float = np.einsum("...i,...i->...", work, work)
     return error
 
 
-def _pack(values: Bytes, bits: int) -> Bytes:
+def pack(values: Bytes, bits: int) -> Bytes:
     """Pack the last axis: itself for 8 bits, two a byte for 4, an odd end filled with zero."""
     if bits == 8:
         return values

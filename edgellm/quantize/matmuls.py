@@ -30,6 +30,12 @@ class WeightMatMul:
         """Whether this matmul makes the logits."""
         return stages.of(self.node) == stages.HEAD
 
+    @property
+    def inputs(self) -> int:
+        """Columns of :meth:`rows`."""
+        assert self.weight.const_value is not None
+        return self.weight.const_value.shape.numpy()[1 if self.transposed else 0]
+
     def rows(self) -> NDArray[np.float32]:
         """Return the weight as ``(outputs, inputs)``."""
         data = constant(self.weight)

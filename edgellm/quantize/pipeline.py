@@ -1,16 +1,23 @@
 """``quantize``: a stage folder in float becomes one in fewer bits."""
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgellm.graph.stage_folder import derive_stage, load_graph, open_stage, versions
+import onnx_ir as ir
+
+from edgellm.calibrate.calibration import Calibration, load_calibration
+from edgellm.calibrate.observe import Array, Watch, observe
+from edgellm.errors import UsageError
+from edgellm.graph.stage_folder import StageFolder, derive_stage, load_graph, open_stage, versions
 from edgellm.quantize.apply import quantize
+from edgellm.quantize.compensated import Compensated, compensate_matmuls, gain
 from edgellm.quantize.scheme import Scheme, find_scheme
 from edgellm.records import codec
 from edgellm.records.folder import claim_output
-from edgellm.records.manifest import StageRecord, Step
+from edgellm.records.manifest import TOKENIZER_FILE, WEIGHTS_FILE, StageRecord, Step
 from edgellm.records.progress import Progress, silent
 
 
@@ -35,25 +42,61 @@ def quantize_stage(
     output: Path,
     scheme: Scheme,
     *,
+    calibrate: bool = True,
+    calibration: Path | None = None,
     force: bool = False,
     progress: Progress = silent,
 ) -> StageRecord:
     """Quantize the graph of ``stage`` into the new stage folder ``output``.
 
+    Args:
+        stage: The folder to read.
+        output: The folder to write.
+        scheme: What to do.
+        calibrate: Whether a scheme that compensates its errors may; else it rounds to nearest, as
+            for a stage without a tokenizer.
+        calibration: UTF-8 text whose activations say how; the one that ships where None.
+        force: Replace ``output``.
+        progress: Told about every step.
+
     Raises:
-        UsageError: ``stage`` is no stage folder, or the output cannot be written.
+        UsageError: ``stage`` is no stage folder, the text cannot be used, or the output cannot be
+            written.
         UnsupportedModel: The graph is quantized already.
     """
     claim_output(output, force=force)
+    if calibration is not None and not (calibrate and scheme.compensates):
+        raise UsageError(
+            f"{calibration} would not be read: only 4-bit blocks take a calibration text, and only "
+            "without --no-calibration; leave --calibration out"
+        )
     source = open_stage(stage, progress=progress)
     graph = load_graph(source)
-    outcome = quantize(graph.graph, scheme, progress)
+    text = None
+    compensated: dict[str, Compensated] = {}
+    if calibrate and scheme.compensates and (stage / TOKENIZER_FILE).is_file():
+        longest = source.record.model.kv.max_context
+        text = load_calibration(stage / TOKENIZER_FILE, calibration, longest)
+        run = functools.partial(_observe, graph, source, text, progress)
+        compensated = compensate_matmuls(graph.graph, scheme, run, progress)
+    ready = {name: one.blocks for name, one in compensated.items()}
+    outcome = quantize(graph.graph, scheme, progress, ready)
     weights = sum(v.const_value.nbytes for v in graph.graph.initializers.values() if v.const_value)
     step = Step(
         action="quantize",
-        parameters=codec.to_json(scheme),
-        measured={**outcome.measured(), "mebibytes": weights / 2**20},
-        versions=versions("onnx-ir", "numpy"),
+        parameters={
+            **codec.to_json(scheme),
+            "calibration": None if text is None else codec.to_json(text.used),
+        },
+        measured={**outcome.measured(), **gain(compensated), "mebibytes": weights / 2**20},
+        versions=versions("onnxruntime", "onnx-ir", "numpy"),
         input_digest=source.record.digest,
     )
     return derive_stage(source, output, graph, step, force=force, progress=progress)
+
+
+def _observe(
+    graph: ir.Model, source: StageFolder, text: Calibration, progress: Progress, watch: Watch
+) -> Iterator[tuple[list[Array], list[Array]]]:
+    weights = source.path / WEIGHTS_FILE
+    return observe(graph, source.record.model, watch, text.sequences, weights, progress=progress)

@@ -53,6 +53,11 @@ class Scheme:
                 known = ", ".join(map(str, GROUP_SIZES))
                 raise UsageError(f"group size {size} is not possible: use one of {known}")
 
+    @property
+    def compensates(self) -> bool:
+        """Whether errors are compensated on calibration text; 8 bits err too little to need it."""
+        return self.method == "blocks" and self.bits == 4
+
 
 GROUP_SIZES = (16, 32, 64, 128, 256)
 
@@ -62,7 +67,7 @@ SCHEMES: Mapping[str, Scheme] = {
         Scheme("fp32", "float", 32),
         Scheme("fp16", "float", 16),
         Scheme("int8", "blocks", 8, group_size=128),
-        Scheme("int4", "blocks", 4, group_size=32, symmetric=False),
+        Scheme("int4", "blocks", 4, group_size=64, symmetric=False),
         Scheme("int8-dynamic", "rows", 8, symmetric=False),
     )
 }

@@ -16,18 +16,21 @@ from edgellm.quantize.scheme import Scheme, fitting_group
 INT8_ACTIVATIONS = 4
 
 
-def quantize_matmul(graph: ir.Graph, matmul: WeightMatMul, scheme: Scheme) -> Blocks:
-    """Turn one matmul and its bias into a MatMulNBits node; return the blocks."""
+def round_matmul(matmul: WeightMatMul, scheme: Scheme) -> Blocks:
+    """Return the blocks of one matmul, every weight rounded to the nearest value."""
     weight = matmul.rows()
     wanted = scheme.head_group_size if matmul.is_head else scheme.group_size
     assert wanted is not None
-    bits = scheme.head_bits if matmul.is_head else scheme.bits
-    blocks = quantize_blocks(
+    return quantize_blocks(
         weight,
-        bits=bits,
+        bits=scheme.head_bits if matmul.is_head else scheme.bits,
         group_size=fitting_group(weight.shape[1], wanted),
         symmetric=scheme.symmetric or matmul.is_head,
     )
+
+
+def store_matmul(graph: ir.Graph, matmul: WeightMatMul, blocks: Blocks) -> None:
+    """Turn one matmul and its bias into a MatMulNBits node."""
     inputs: list[ir.Value | None] = [
         matmul.node.inputs[0],
         *add_blocks(graph, str(matmul.weight.name), blocks),
@@ -39,14 +42,13 @@ def quantize_matmul(graph: ir.Graph, matmul: WeightMatMul, scheme: Scheme) -> Bl
         "MatMulNBits",
         inputs,
         {
-            "N": weight.shape[0],
-            "K": weight.shape[1],
-            "bits": bits,
+            "N": len(blocks.scales),
+            "K": blocks.columns,
+            "bits": blocks.bits,
             "block_size": blocks.group_size,
             "accuracy_level": INT8_ACTIVATIONS,
         },
     )
-    return blocks
 
 
 def add_blocks(graph: ir.Graph, name: str, blocks: Blocks) -> list[ir.Value]:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from edgellm.calibrate import calibration
 from edgellm.errors import UsageError
 from edgellm.evaluate.text import load_text
 from edgellm.graph.text import read_text
-from edgellm.prune import calibration
 from edgellm.records.manifest import Step
 
 

@@ -121,11 +121,3 @@ def stage(tmp_path: Path, byte_tokenizer: Tokenizer) -> StageFolder:
     byte_tokenizer.save(str(folder / TOKENIZER_FILE))
     finish_stage(folder, model.facts(), (Step("export", {"source": "random"}, {}, {}),))
     return open_stage(folder)
-
-
-@pytest.fixture
-def calibration_file(tmp_path: Path) -> Path:
-    """Give a text just long enough to calibrate on."""
-    path = tmp_path / "calibration.txt"
-    path.write_text("The quick brown fox jumps over the lazy dog. " * 24)
-    return path

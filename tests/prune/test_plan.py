@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgellm.calibrate.calibration import CalibrationUsed
 from edgellm.errors import UsageError
 from edgellm.prune.plan import (
-    CalibrationUsed,
     ChannelChoice,
     LayerChoice,
     PrunePlan,

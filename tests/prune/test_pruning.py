@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgellm.calibrate import gram
+from edgellm.calibrate.calibration import Calibration, load_calibration
 from edgellm.errors import UnsupportedModel, UsageError
 from edgellm.graph.stage_folder import StageFolder, derive_stage, load_graph, open_stage
-from edgellm.prune import pruning
 from edgellm.prune.anatomy import data, feed_forward
-from edgellm.prune.calibration import Calibration, load_calibration
-from edgellm.prune.plan import CalibrationUsed, LayerChoice, PrunePlan
+from edgellm.prune.plan import LayerChoice, PrunePlan
 from edgellm.prune.pruning import Pruned, Request, prune
 from edgellm.records.manifest import MODEL_FILE, TOKENIZER_FILE, StageRecord, Step
 from edgellm.runner.session import Session
@@ -49,9 +49,8 @@ def test_the_layer_of_least_influence_goes(stage: StageFolder, calibration: Cali
 
 
 def plan_without(stage: StageFolder, calibration: Calibration, *removed: int) -> PrunePlan:
-    used = CalibrationUsed(calibration.text.name, calibration.text.sha256, calibration.tokens)
     layers = tuple(LayerChoice(layer, 0.5, layer in removed) for layer in range(3))
-    return PrunePlan("test", stage.record.digest, used, layers, ())
+    return PrunePlan("test", stage.record.digest, calibration.used, layers, ())
 
 
 def test_the_block_before_removed_layers_stands_in_for_them(
@@ -109,7 +108,7 @@ def test_blocks_taken_one_at_a_time_give_the_same_plan(
     stage: StageFolder, calibration: Calibration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = prune(stage, Request(ffn=1 / 3), calibration, threads=1)
-    monkeypatch.setattr(pruning, "GRAM_BYTES", 1)
+    monkeypatch.setattr(gram, "GRAM_BYTES", 1)
 
     alone = prune(stage, Request(ffn=1 / 3), calibration, threads=1)
 

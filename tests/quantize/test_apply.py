@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgellm.calibrate import calibration
 from edgellm.errors import UnsupportedModel, UsageError
+from edgellm.graph.text import read_text
 from edgellm.quantize.pipeline import choose_scheme, quantize_stage
 from edgellm.quantize.scheme import SCHEMES
 from edgellm.records.manifest import MODEL_FILE, StageRecord
@@ -107,6 +109,32 @@ def test_head_and_embedding_share_one_tensor(tiny_stage: Path, tmp_path: Path) -
     size = {f.path: f.bytes for f in after}["model.onnx.data"]
     full = {f.path: f.bytes for f in before}["model.onnx.data"]
     assert size < 0.35 * full  # a second head would make it 0.5
+
+
+def test_4_bits_compensate_on_a_text_that_the_record_names(
+    tiny_stage: Path, tmp_path: Path
+) -> None:
+    step = quantized(tiny_stage, tmp_path / "out", "int4").provenance[-1]
+
+    assert step.parameters["calibration"]["sha256"] == read_text(calibration.DEFAULT).sha256
+    assert step.measured["output_error_compensated"] < step.measured["output_error_rounded"]
+
+
+def test_without_calibration_4_bits_are_rounded(tiny_stage: Path, tmp_path: Path) -> None:
+    scheme = choose_scheme("int4", {})
+    step = quantize_stage(tiny_stage, tmp_path / "out", scheme, calibrate=False).provenance[-1]
+
+    assert step.parameters["calibration"] is None
+    assert "output_error_compensated" not in step.measured
+
+
+def test_a_calibration_text_that_would_not_be_read_is_refused(
+    tiny_stage: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"mine\.txt would not be read: only 4-bit blocks"):
+        quantize_stage(
+            tiny_stage, tmp_path / "out", choose_scheme("int8", {}), calibration=Path("mine.txt")
+        )
 
 
 def test_a_quantized_model_is_not_quantized_again(tiny_stage: Path, tmp_path: Path) -> None:

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
-from edgellm.prune.anatomy import Array, entry, stream
+from edgellm.graph.residual import entry, stream
 from edgellm.records.manifest import ModelFacts
 from edgellm.records.progress import Progress, silent
 from edgellm.runner.session import Session
 from edgellm.runner.weights import WeightsFile
+
+Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,8 @@ def observe(
     wanted += [made[name] for name in watch.values]
     for value in wanted:
         value.dtype = ir.DataType.FLOAT
-        value.shape = ir.Shape(["batch", "sequence", None])
+        if value.shape is None:
+            value.shape = ir.Shape(["batch", "sequence", None])
         copy.graph.outputs.append(value)
     names = [str(value.name) for value in wanted]
     session = Session(
@@ -73,8 +77,13 @@ def observe(
         progress("running calibration text", done, len(sequences))
         session.reset()
         session.forward(np.array([ids], np.int64))
-        found = [session.fetched[name][0] for name in names]
+        found = [_tokens(session.fetched[name]) for name in names]
         yield found[: len(watch.streams)], found[len(watch.streams) :]
+
+
+def _tokens(value: Array) -> Array:
+    """Return a value of one sequence as ``(tokens, channels)``."""
+    return value.reshape(-1, value.shape[-1])
 
 
 def _stream(graph: ir.Graph, layer: int) -> ir.Value:

@@ -1,4 +1,4 @@
-"""The text whose activations decide what goes."""
+"""The text that shows what a model's activations look like."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,15 @@ LEAST_TOKENS = 1024
 
 
 @dataclass(frozen=True, slots=True)
+class CalibrationUsed:
+    """The text that shaped a model, as a step records it: evaluation refuses the same text."""
+
+    name: str
+    sha256: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """A text as token sequences of at most ``SEQUENCE_TOKENS``."""
 
@@ -24,6 +33,11 @@ class Calibration:
     def tokens(self) -> int:
         """Tokens in all sequences."""
         return sum(map(len, self.sequences))
+
+    @property
+    def used(self) -> CalibrationUsed:
+        """What a step records of it."""
+        return CalibrationUsed(self.text.name, self.text.sha256, self.tokens)
 
 
 def load_calibration(

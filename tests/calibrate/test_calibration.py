@@ -6,14 +6,13 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 
+from edgellm.calibrate.calibration import load_calibration
 from edgellm.errors import UsageError
-from edgellm.graph.stage_folder import StageFolder
-from edgellm.prune.calibration import load_calibration
 from edgellm.records.manifest import TOKENIZER_FILE
 
 
-def test_every_token_is_in_one_sequence(stage: StageFolder) -> None:
-    found = load_calibration(stage.path / TOKENIZER_FILE)
+def test_every_token_is_in_one_sequence(tiny_stage: Path) -> None:
+    found = load_calibration(tiny_stage / TOKENIZER_FILE)
 
     assert found.tokens == len(found.text.content.encode())
     assert {len(sequence) for sequence in found.sequences[:-1]} == {512}
@@ -36,8 +35,8 @@ def test_sequences_begin_as_the_tokenizer_begins_a_text(
     assert sum(256 in sequence[1:] for sequence in found.sequences) == 0
 
 
-def test_a_text_that_is_too_short_is_refused(stage: StageFolder, tmp_path: Path) -> None:
+def test_a_text_that_is_too_short_is_refused(tiny_stage: Path, tmp_path: Path) -> None:
     (tmp_path / "short.txt").write_text("Too short.")
 
     with pytest.raises(UsageError, match=r"short\.txt has 10 tokens, calibration needs 1024"):
-        load_calibration(stage.path / TOKENIZER_FILE, tmp_path / "short.txt")
+        load_calibration(tiny_stage / TOKENIZER_FILE, tmp_path / "short.txt")

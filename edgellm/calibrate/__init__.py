@@ -1,0 +1,1 @@
+"""Calibration text, and what a model's activations look like on it."""
