@@ -72,7 +72,7 @@ def _alike(run: Run, watch: Watch) -> Iterator[tuple[list[Array], list[Array]]]:
 
     The first token of a text drives a few channels a hundred times as far as any other token does.
     Unscaled, it alone decides what errors matter, and the other tokens lose: on the default model
-    in groups of 64, KL divergence was 0.30 unscaled and 0.22 scaled.
+    in groups of 64, KL divergence was 0.30 unscaled, no better than rounding, and 0.22 scaled.
     """
     for streams, values in run(watch):
         yield streams, [_unit(value) for value in values]

@@ -67,7 +67,7 @@ SCHEMES: Mapping[str, Scheme] = {
         Scheme("fp32", "float", 32),
         Scheme("fp16", "float", 16),
         Scheme("int8", "blocks", 8, group_size=128),
-        Scheme("int4", "blocks", 4, group_size=64, symmetric=False),
+        Scheme("int4", "blocks", 4, group_size=128, symmetric=False),
         Scheme("int8-dynamic", "rows", 8, symmetric=False),
     )
 }
