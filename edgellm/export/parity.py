@@ -4,7 +4,8 @@ A graph that is right at one shape can be wrong at another (a mask that only fit
 cache that only grows from empty), so the shapes differ in batch, sequence and past.
 """
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,15 +77,20 @@ def torch_reference(
     """
     import torch
 
-    progress("loading the PyTorch reference", 0, 2)
+    steps = len(SHAPES) + GREEDY_TOKENS
+    progress("loading the PyTorch reference", 0, steps)
     model = _torch_model(config, weights)
-    progress("running the PyTorch reference", 1, 2)
+    done = itertools.count()
+
+    def told() -> None:
+        progress("running the PyTorch reference", next(done), steps)
+
     rng = np.random.default_rng(0)
     vocab = config["vocab_size"]
     with torch.inference_mode():
-        shapes = tuple(_expected(model, rng, vocab, *shape) for shape in SHAPES)
+        shapes = tuple(_expected(model, rng, vocab, shape, told) for shape in SHAPES)
         prompt = rng.integers(0, vocab, 8)
-        greedy = _greedy(model, prompt, GREEDY_TOKENS)
+        greedy = _greedy(model, prompt, told)
     return Reference(shapes, tuple(map(int, prompt)), greedy)
 
 
@@ -119,10 +125,16 @@ def _torch_model(config: Mapping[str, Any], weights: Weights) -> Any:
 
 
 def _expected(
-    model: Any, rng: np.random.Generator, vocab: int, batch: int, sequence: int, past: int
+    model: Any,
+    rng: np.random.Generator,
+    vocab: int,
+    shape: tuple[int, int, int],
+    told: Callable[[], None],
 ) -> Expected:
     import torch
 
+    told()
+    batch, sequence, past = shape
     ids = rng.integers(0, vocab, (batch, past + sequence))
     tokens = torch.from_numpy(ids)
     cache = model(tokens[:, :past], use_cache=True).past_key_values if past else None
@@ -130,12 +142,13 @@ def _expected(
     return Expected(ids, past, logits.float().numpy())
 
 
-def _greedy(model: Any, prompt: NDArray[np.int64], count: int) -> tuple[int, ...]:
+def _greedy(model: Any, prompt: NDArray[np.int64], told: Callable[[], None]) -> tuple[int, ...]:
     import torch
 
     tokens = torch.from_numpy(prompt)[None]
     cache, found = None, []
-    for _ in range(count):
+    for _ in range(GREEDY_TOKENS):
+        told()
         result = model(tokens, past_key_values=cache, use_cache=True)
         cache = result.past_key_values
         tokens = result.logits[:, -1:].argmax(-1)
