@@ -14,7 +14,7 @@ from edgellm.errors import UnsupportedModel
 from edgellm.graph import stages
 from edgellm.quantize import floats, rows, weight_only
 from edgellm.quantize.blocks import Blocks
-from edgellm.quantize.matmuls import WeightMatMul, keeps_float, weight_matmuls
+from edgellm.quantize.matmuls import WeightMatMul, keeps_float, other_matmuls, weight_matmuls
 from edgellm.quantize.rewrite import drop_unused_initializers
 from edgellm.quantize.scheme import Scheme
 from edgellm.records.progress import Progress, silent
@@ -77,12 +77,11 @@ def quantize(
         UnsupportedModel: The graph is quantized already.
     """
     _refuse_quantized(graph)
-    left = _products_of_activations(graph)
     done: list[Quantized] = []
     gather = None if stages.EMBEDDING in scheme.keep_float else _embedding(graph)
     if gather is not None and scheme.method != "float":
         weight_only.quantize_embedding(graph, gather, scheme)
-    matmuls = list(weight_matmuls(graph))
+    matmuls, left = weight_matmuls(graph), other_matmuls(graph)
     for index, matmul in enumerate(matmuls):
         progress("quantizing", index, len(matmuls))
         reason = keeps_float(matmul, scheme)
@@ -124,16 +123,6 @@ def _refuse_quantized(graph: ir.Graph) -> None:
                 f"node {node.name!r} is a {node.op_type}: the model is quantized already; "
                 "quantize the folder that export or prune wrote"
             )
-
-
-def _products_of_activations(graph: ir.Graph) -> dict[str, str]:
-    """Name the matmuls that have no constant side: the standard route's attention."""
-    return {
-        str(node.name): "both sides are activations"
-        for node in graph
-        if node.op_type in ("MatMul", "FusedMatMul", "Gemm")
-        and all(value is None or value.const_value is None for value in node.inputs[:2])
-    }
 
 
 def _embedding(graph: ir.Graph) -> ir.Node | None:

@@ -23,7 +23,9 @@ def half_of(graph: ir.Graph, weight: ir.Value) -> ir.Value:
 
 
 def halve_matmul(graph: ir.Graph, matmul: WeightMatMul) -> None:
-    """Store the weight of ``matmul`` as float16."""
+    """Store the weight of ``matmul`` as float16, where the operator reads it directly."""
+    if matmul.node.inputs[1] is not matmul.weight:
+        return
     half = half_of(graph, matmul.weight)
     matmul.node.replace_input_with(
         1, insert(graph, matmul.node, "Cast", "weight", [half], TO_FLOAT)

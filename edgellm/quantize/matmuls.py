@@ -1,6 +1,5 @@
 """The matrix products of a graph that a scheme may change."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,17 +7,25 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgellm.graph import stages
+from edgellm.quantize.rewrite import absorb
 from edgellm.quantize.scheme import Scheme
+
+OPERATORS = ("MatMul", "FusedMatMul", "Gemm")
 
 
 @dataclass(frozen=True, slots=True)
 class WeightMatMul:
-    """A matmul with a constant right side, and the Add of a constant bias behind it."""
+    """A product with a constant matrix on its right.
+
+    Attributes:
+        node: The operator.
+        weight: The initializer.
+        transposed: It lies as ``(outputs, inputs)``.
+    """
 
     node: ir.Node
     weight: ir.Value
     transposed: bool
-    bias: ir.Node | None
 
     @property
     def name(self) -> str:
@@ -41,6 +48,17 @@ class WeightMatMul:
         data = constant(self.weight)
         return data if self.transposed else np.ascontiguousarray(data.T)
 
+    def take_bias(self, graph: ir.Graph) -> ir.Value | None:
+        """Return the bias of a Gemm, or that of the Add behind a MatMul, which is removed."""
+        if self.node.op_type == "Gemm":
+            return self.node.inputs[2] if len(self.node.inputs) > 2 else None
+        users = [user for user, _ in self.node.outputs[0].uses()]
+        if len(users) != 1 or users[0].op_type != "Add":
+            return None
+        data = None if users[0].inputs[1] is None else users[0].inputs[1].const_value
+        is_bias = data is not None and len(data.shape) == 1
+        return absorb(graph, users[0]) if is_bias else None
+
 
 def constant(value: ir.Value) -> NDArray[np.float32]:
     """Return the data of an initializer."""
@@ -48,25 +66,46 @@ def constant(value: ir.Value) -> NDArray[np.float32]:
     return value.const_value.numpy().astype(np.float32, copy=False)
 
 
-def weight_matmuls(graph: ir.Graph) -> Iterator[WeightMatMul]:
-    """Yield every matmul of ``graph`` whose right side is a constant matrix."""
-    for node in list(graph):
-        if node.op_type not in ("MatMul", "FusedMatMul"):
-            continue
-        weight = node.inputs[1]
-        if weight is None or weight.const_value is None or len(weight.const_value.shape) != 2:
-            continue
-        transposed = node.attributes.get_int("transB", 0) == 1
-        yield WeightMatMul(node, weight, transposed, _bias_of(node))
+def weight_matmuls(graph: ir.Graph) -> list[WeightMatMul]:
+    """Return the products with a constant matrix, those that a scheme may change."""
+    return [matmul for matmul in map(_examine, _products(graph)) if not isinstance(matmul, str)]
 
 
-def _bias_of(node: ir.Node) -> ir.Node | None:
-    users = [user for user, _ in node.outputs[0].uses()]
-    if len(users) != 1 or users[0].op_type != "Add":
-        return None
-    other = users[0].inputs[1]
-    data = None if other is None else other.const_value
-    return users[0] if data is not None and len(data.shape) == 1 else None
+def other_matmuls(graph: ir.Graph) -> dict[str, str]:
+    """Return why each of the other products cannot be quantized, by name."""
+    examined = {str(node.name): _examine(node) for node in _products(graph)}
+    return {name: reason for name, reason in examined.items() if isinstance(reason, str)}
+
+
+def _products(graph: ir.Graph) -> list[ir.Node]:
+    return [node for node in graph if node.op_type in OPERATORS]
+
+
+def _examine(node: ir.Node) -> WeightMatMul | str:
+    weight, transposed = _constant_side(node)
+    if weight is None:
+        return "both sides are activations"
+    if _scales_its_sides(node):
+        return "it scales or transposes what it multiplies"
+    return WeightMatMul(node, weight, transposed)
+
+
+def _constant_side(node: ir.Node) -> tuple[ir.Value | None, bool]:
+    """Return the matrix on the right of ``node``, and whether it lies transposed."""
+    value, transposed = node.inputs[1], node.attributes.get_int("transB", 0) == 1
+    while value is not None and value.const_value is None:
+        source = value.producer()
+        if source is None or source.op_type not in ("Identity", "Transpose"):
+            return None, False
+        transposed ^= source.op_type == "Transpose"  # of a matrix: there is one other order
+        value = source.inputs[0]
+    data = None if value is None else value.const_value
+    return (value, transposed) if data is not None and len(data.shape) == 2 else (None, False)
+
+
+def _scales_its_sides(node: ir.Node) -> bool:
+    scales = [node.attributes.get_float(name, 1.0) for name in ("alpha", "beta")]
+    return scales != [1.0, 1.0] or node.attributes.get_int("transA", 0) == 1
 
 
 def keeps_float(matmul: WeightMatMul, scheme: Scheme) -> str | None:

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgellm.quantize.matmuls import WeightMatMul
-from edgellm.quantize.rewrite import absorb, add_initializer, become, insert
+from edgellm.quantize.rewrite import add_initializer, become, insert
 from edgellm.quantize.scheme import Scheme
 
 # A row of zeros has no range; any scale will do, and this one does not divide by zero.
@@ -47,11 +47,12 @@ def quantize_matmul(graph: ir.Graph, matmul: WeightMatMul, scheme: Scheme) -> ND
         product = writer.add("Sub", "shifted", [product, shift])
     real = writer.add("Cast", "real", [product], {"to": int(ir.DataType.FLOAT)})
     scaled = writer.add("Mul", "scaled", [real, scale])
-    if matmul.bias is None:
+    bias = matmul.take_bias(graph)
+    if bias is None:
         become(matmul.node, "Mul", [scaled, columns], {})
     else:
         unbiased = writer.add("Mul", "columns", [scaled, columns])
-        become(matmul.node, "Add", [unbiased, absorb(graph, matmul.bias)], {})
+        become(matmul.node, "Add", [unbiased, bias], {})
     return data.astype(np.float32) * scales[:, None]
 
 

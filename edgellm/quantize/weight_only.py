@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgellm.quantize.blocks import Blocks, quantize_blocks
 from edgellm.quantize.matmuls import WeightMatMul, constant
-from edgellm.quantize.rewrite import absorb, add_initializer, become, insert
+from edgellm.quantize.rewrite import add_initializer, become, insert
 from edgellm.quantize.scheme import Scheme, fitting_group
 
 INT8_ACTIVATIONS = 4
@@ -35,8 +35,9 @@ def store_matmul(graph: ir.Graph, matmul: WeightMatMul, blocks: Blocks) -> None:
         matmul.node.inputs[0],
         *add_blocks(graph, str(matmul.weight.name), blocks),
     ]
-    if matmul.bias is not None:
-        inputs += [None] * (5 - len(inputs)) + [absorb(graph, matmul.bias)]
+    bias = matmul.take_bias(graph)
+    if bias is not None:
+        inputs += [None] * (5 - len(inputs)) + [bias]
     become(
         matmul.node,
         "MatMulNBits",
