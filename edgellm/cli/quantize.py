@@ -53,7 +53,8 @@ def command(
 
     \b
     Schemes:
-      int8          blocks of 8 bits, int8 arithmetic; the default
+      int8          blocks of 8 bits, int8 arithmetic; the default. Blocks of a
+                    Q8_0 file are carried over exactly, those of Q4_0 by int4
       int4          blocks of 4 bits with zero points, head 8 bits; errors make up
                     for each other on calibration text (GPTQ)
       int8-dynamic  one scale per output, activations quantized per token; for

@@ -77,6 +77,7 @@ def quantize(
         UnsupportedModel: The graph is quantized already.
     """
     _refuse_quantized(graph)
+    scheme = scheme.for_source({})
     done: list[Quantized] = []
     gather = None if stages.EMBEDDING in scheme.keep_float else _embedding(graph)
     if gather is not None and scheme.method != "float":

@@ -71,6 +71,7 @@ def quantize_stage(
             "without --no-calibration; leave --calibration out"
         )
     source = open_stage(stage, progress=progress)
+    scheme = scheme.for_source(_stored_as(source.record))
     graph = load_graph(source)
     text = None
     compensated: dict[str, Compensated] = {}
@@ -93,6 +94,13 @@ def quantize_stage(
         input_digest=source.record.digest,
     )
     return derive_stage(source, output, graph, step, force=force, progress=progress)
+
+
+def _stored_as(record: StageRecord) -> Mapping[str, int]:
+    """Return how the model's file holds the weights; nothing where a step has changed them."""
+    first, *others = record.provenance
+    stored: Mapping[str, int] = first.parameters.get("stored_as", {})
+    return {} if others else stored
 
 
 def _observe(

@@ -67,6 +67,7 @@ def quantize_embedding(graph: ir.Graph, node: ir.Node, scheme: Scheme) -> Blocks
     """Turn the embedding's Gather into one of blocks; they are the head's where it is tied."""
     table = node.inputs[0]
     assert table is not None
+    assert scheme.head_group_size is not None
     weight = constant(table)
     blocks = quantize_blocks(
         weight,

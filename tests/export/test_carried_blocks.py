@@ -1,5 +1,6 @@
 """A GGUF file's blocks survive the whole road: file, graph, quantized graph."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,9 +47,10 @@ def test_blocks_are_those_of_the_file(
     source = open_source(str(write_gguf(tensors)))
     row = ARCHITECTURES["llama"]
     graph = build_decoder("tiny", row, read_shape(source.config, row), source.weights)
-    options = {"group_size": 32, "head_group_size": 32, "symmetric": True}
+    stored_as = Counter(source.weights.stored_as(name) for name in source.weights.names())
 
-    outcome = quantize(graph.graph, choose_scheme(scheme, options))
+    chosen = choose_scheme(scheme, {}).for_source(dict(stored_as.most_common()))
+    outcome = quantize(graph.graph, chosen)
 
     assert [layer.name for layer in outcome.quantized if not layer.exact] == []
     assert len(outcome.quantized) == 9

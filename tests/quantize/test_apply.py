@@ -163,3 +163,16 @@ def test_options_that_are_absent_change_nothing() -> None:
     assert choose_scheme("int4", {"head_bits": 4}) == dataclasses.replace(
         SCHEMES["int4"], head_bits=4
     )
+
+
+def test_the_source_decides_what_was_left_open() -> None:
+    for name, twin in (("int8", "Q8_0"), ("int4", "Q4_0")):
+        scheme = choose_scheme(name, {})
+        own, foreign = scheme.for_source({twin: 9, "F32": 1}), scheme.for_source({"BF16": 9})
+
+        assert (own.group_size, own.head_group_size, own.symmetric) == (32, 32, True)
+        assert (own.carried, own.compensates) == (True, False)
+        assert (foreign.group_size, foreign.symmetric) == (128, scheme.symmetric)
+        assert foreign.compensates == scheme.compensates
+        asked = choose_scheme(name, {"group_size": 64}).for_source({twin: 9})
+        assert (asked.group_size, asked.carried) == (64, False)
