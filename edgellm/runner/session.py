@@ -9,7 +9,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from edgellm.errors import BundleInvalid, UnsupportedModel, UsageError
-from edgellm.records.manifest import ModelFacts
+from edgellm.records.manifest import WEIGHTS_FILE, ModelFacts
+from edgellm.runner.pages import give_back
 from edgellm.runner.routes import FusedRoute, Ids, Logits, Route, StandardRoute
 from edgellm.runner.weights import WeightsFile, attach
 
@@ -59,6 +60,7 @@ class Session:
         self._outputs = tuple(outputs)
         session = _open(graph, threads, weights)
         _check_facts(session, model)
+        give_back(_weights_of(graph, weights))
         self._route: Route
         if model.route == "fused":
             self._route = FusedRoute(session, model, self.context, batch, self._outputs)
@@ -145,6 +147,12 @@ def _check_facts(session: ort.InferenceSession, model: ModelFacts) -> None:
             )
     if kv.max_context < 1:
         raise BundleInvalid(f"{model.name} has a context of {kv.max_context} tokens: it is damaged")
+
+
+def _weights_of(graph: Path | bytes, weights: WeightsFile | None) -> Path:
+    if weights is not None or isinstance(graph, bytes):
+        return Path() if weights is None else weights.path
+    return graph.with_name(WEIGHTS_FILE)
 
 
 def _open(graph: Path | bytes, threads: int, weights: WeightsFile | None) -> ort.InferenceSession:

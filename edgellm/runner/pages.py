@@ -1,0 +1,48 @@
+"""Gives back memory that onnxruntime keeps mapped but does not need resident."""
+
+import ctypes
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+MADV_DONTNEED = 4  # asm-generic/mman-common.h
+HEAD = re.compile(r"([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ \d+ *(.*)$")  # the path may be empty
+
+
+def give_back(file: Path, smaps: Path = Path("/proc/self/smaps")) -> int:
+    """Drop the resident pages of every mapping of ``file`` that nobody has written to.
+
+    Opening a session reads all weights once, to pack them for its kernels; what stays mapped is
+    what is read in places, such as the rows of an embedding. Its pages come back from the file, or
+    from the kernel's cache of it, when they are read again.
+
+    Args:
+        file: A file that is mapped.
+        smaps: The kernel's list of mappings.
+
+    Returns:
+        Bytes whose pages were dropped; 0 where the kernel has no such list.
+    """
+    try:
+        text = smaps.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return 0
+    libc = ctypes.CDLL(None, use_errno=True)
+    dropped = 0
+    for start, end in _clean_mappings(text, os.fspath(file.resolve())):
+        size = end - start
+        if libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), MADV_DONTNEED) == 0:
+            dropped += size
+    return dropped
+
+
+def _clean_mappings(smaps: str, path: str) -> Iterator[tuple[int, int]]:
+    """Yield the address ranges that map ``path`` and hold no page of their own."""
+    found: tuple[int, int] | None = None
+    for line in smaps.splitlines():
+        if match := HEAD.match(line):
+            is_ours = match[3] == path
+            found = (int(match[1], 16), int(match[2], 16)) if is_ours else None
+        elif found and line.startswith("Private_Dirty:") and line.split()[1] == "0":
+            yield found
