@@ -44,5 +44,7 @@ def _clean_mappings(smaps: str, path: str) -> Iterator[tuple[int, int]]:
         if match := HEAD.match(line):
             is_ours = match[3] == path
             found = (int(match[1], 16), int(match[2], 16)) if is_ours else None
-        elif found and line.startswith("Private_Dirty:") and line.split()[1] == "0":
+        # A page that was written to is a copy, which the kernel counts as anonymous. (Dirty would
+        # also be one that the file's last writer left for the disk.)
+        elif found and line.startswith("Anonymous:") and line.split()[1] == "0":
             yield found
