@@ -81,7 +81,11 @@ def quantize(
     done: list[Quantized] = []
     gather = None if stages.EMBEDDING in scheme.keep_float else _embedding(graph)
     if gather is not None and scheme.method != "float":
-        weight_only.quantize_embedding(graph, gather, scheme)
+        table = gather.inputs[0]
+        shared = weight_only.quantize_embedding(graph, gather, scheme)
+        # A tied head reads the embedding's blocks; they need not be found twice.
+        tied = [m.name for m in weight_matmuls(graph) if m.is_head and m.weight is table]
+        ready = {**ready, **dict.fromkeys(tied, shared)}
     matmuls, left = weight_matmuls(graph), other_matmuls(graph)
     for index, matmul in enumerate(matmuls):
         progress("quantizing", index, len(matmuls))
