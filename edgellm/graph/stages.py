@@ -17,7 +17,8 @@ FEED_FORWARD = "feed_forward"
 FINAL_NORM = "final_norm"
 HEAD = "head"
 
-LAYER = re.compile(r"(?:^|(?<=\.))layers\.(\d+)\.")
+# What is numbered by layer: stages, nodes and initializers, and the cache that goes in and out.
+NUMBERED = re.compile(r"^(layers|past_key_values|present)\.(\d+)(?=\.)")
 
 
 def of(node: ir.Node) -> str | None:
@@ -25,10 +26,10 @@ def of(node: ir.Node) -> str | None:
     return node.metadata_props.get(KEY)
 
 
-def layer_of(name: str) -> int | None:
-    """Return the layer in a stage, node or initializer name; None outside the layers."""
-    match = LAYER.search(name)
-    return int(match.group(1)) if match else None
+def layer_of(name: str | None) -> int | None:
+    """Return the layer in the name of a stage, node or value; None outside the layers."""
+    match = NUMBERED.match(name or "")
+    return int(match.group(2)) if match else None
 
 
 def kind_of(stage: str) -> str:

@@ -10,8 +10,6 @@ from edgellm.graph import stages
 from edgellm.graph.residual import entry, stream
 from edgellm.prune.anatomy import Array, feed_forward
 
-NUMBERED = re.compile(r"^(layers|past_key_values|present)\.(\d+)(?=\.)")
-
 
 def remove_layers(graph: ir.Graph, removed: Collection[int], layers: int) -> None:
     """Remove whole layers and renumber the others from 0.
@@ -65,26 +63,24 @@ def _make_first(norm: ir.Node, first: ir.Node, value: ir.Value) -> None:
 def _delete(graph: ir.Graph, layers: Collection[int]) -> None:
     """Delete the nodes, weights, cache inputs and outputs of ``layers``."""
     _drop(graph.outputs, layers)
-    graph.remove([node for node in graph if _layer_of(stages.of(node)) in layers], safe=True)
+    graph.remove([node for node in graph if stages.layer_of(stages.of(node)) in layers], safe=True)
     _drop(graph.inputs, layers)
-    for name in [name for name in graph.initializers if _layer_of(name) in layers]:
+    for name in [name for name in graph.initializers if stages.layer_of(name) in layers]:
         del graph.initializers[name]
 
 
 def _drop(values: MutableSequence[ir.Value], layers: Collection[int]) -> None:
     for index in reversed(range(len(values))):
-        if _layer_of(values[index].name) in layers:
+        if stages.layer_of(values[index].name) in layers:
             del values[index]
-
-
-def _layer_of(name: str | None) -> int | None:
-    match = NUMBERED.match(name or "")
-    return int(match.group(2)) if match else None
 
 
 def _renumber(graph: ir.Graph, new_of: Mapping[int, int]) -> None:
     def renamed(name: str | None) -> str:
-        return NUMBERED.sub(lambda m: f"{m.group(1)}.{new_of[int(m.group(2))]}", name or "")
+        def new(match: re.Match[str]) -> str:
+            return f"{match[1]}.{new_of[int(match[2])]}"
+
+        return stages.NUMBERED.sub(new, name or "")
 
     for node in graph:
         node.name = renamed(node.name)
