@@ -60,7 +60,10 @@ class Session:
         self._outputs = tuple(outputs)
         session = _open(graph, threads, weights)
         _check_facts(session, model)
-        give_back(_weights_of(graph, weights))
+        if isinstance(graph, Path):
+            weights = WeightsFile(graph.with_name(WEIGHTS_FILE))
+        if weights is not None:
+            give_back(weights.path)
         self._route: Route
         if model.route == "fused":
             self._route = FusedRoute(session, model, self.context, batch, self._outputs)
@@ -147,12 +150,6 @@ def _check_facts(session: ort.InferenceSession, model: ModelFacts) -> None:
             )
     if kv.max_context < 1:
         raise BundleInvalid(f"{model.name} has a context of {kv.max_context} tokens: it is damaged")
-
-
-def _weights_of(graph: Path | bytes, weights: WeightsFile | None) -> Path:
-    if weights is not None or isinstance(graph, bytes):
-        return Path() if weights is None else weights.path
-    return graph.with_name(WEIGHTS_FILE)
 
 
 def _open(graph: Path | bytes, threads: int, weights: WeightsFile | None) -> ort.InferenceSession:
