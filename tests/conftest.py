@@ -15,6 +15,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from edgellm.export.architectures import ARCHITECTURES, DecoderShape
 from edgellm.export.decoder import build_decoder
 from edgellm.graph.stage_folder import finish_stage, save_graph
+from edgellm.records.machine import Environment, MachineState, Memory
 from edgellm.records.manifest import (
     CHAT_TEMPLATE_FILE,
     TOKENIZER_FILE,
@@ -22,18 +23,8 @@ from edgellm.records.manifest import (
     ModelFacts,
     Step,
 )
-from edgellm.records.report import (
-    BundleFacts,
-    CounterInfo,
-    CounterSample,
-    Environment,
-    MachineState,
-    Memory,
-    Report,
-    StageSamples,
-    Unavailable,
-    Workload,
-)
+from edgellm.records.report import BundleFacts, Report, Workload
+from edgellm.records.samples import CounterInfo, CounterSample, StageSamples, Unavailable
 
 MS = 1_000_000
 RATE_HZ = 2e9

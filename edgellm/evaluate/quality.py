@@ -31,7 +31,7 @@ from edgellm.records.quality import (
     TextUsed,
     WindowScore,
 )
-from edgellm.records.report import Unavailable
+from edgellm.records.samples import Unavailable
 from edgellm.runner.session import Session
 
 CONTEXT_TOKENS = 512

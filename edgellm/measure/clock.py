@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from edgellm.records.report import CounterInfo, CounterSample
+from edgellm.records.samples import CounterInfo, CounterSample
 
 Clock = Callable[[], int]
 """Monotonic nanoseconds."""

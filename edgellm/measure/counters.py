@@ -9,7 +9,7 @@ from pathlib import Path
 from edgellm.measure import perf_event
 from edgellm.measure.clock import NO_COUNTERS, Counters
 from edgellm.measure.reference import ReferenceCounter, find_rate
-from edgellm.records.report import Unavailable
+from edgellm.records.samples import Unavailable
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from edgellm.measure.memory import status_bytes
 from edgellm.measure.reference import cpuinfo
-from edgellm.records.report import Environment, FrequencyPolicy, MachineState, Unavailable
+from edgellm.records.machine import Environment, FrequencyPolicy, MachineState
+from edgellm.records.samples import Unavailable
 
 MEMORY_FILE = "proc/meminfo"
 POLICIES = "sys/devices/system/cpu/cpufreq"

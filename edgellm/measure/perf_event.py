@@ -13,13 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgellm.records.report import (
-    CYCLES,
-    INSTRUCTIONS,
-    CounterInfo,
-    CounterSample,
-    Unavailable,
-)
+from edgellm.records.samples import CYCLES, INSTRUCTIONS, CounterInfo, CounterSample, Unavailable
 
 SYSCALL = {"x86_64": 298, "aarch64": 241, "armv7l": 364, "riscv64": 241}
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgellm.records.report import REFERENCE_CYCLES, CounterInfo, CounterSample, Unavailable
+from edgellm.records.samples import REFERENCE_CYCLES, CounterInfo, CounterSample, Unavailable
 
 SECOND_NS = 1_000_000_000
 

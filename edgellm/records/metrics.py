@@ -12,14 +12,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from edgellm.records.report import (
-    CYCLES,
-    INSTRUCTIONS,
-    CounterSample,
-    Report,
-    StageSamples,
-    Unavailable,
-)
+from edgellm.records.report import Report
+from edgellm.records.samples import CYCLES, INSTRUCTIONS, CounterSample, StageSamples, Unavailable
 from edgellm.records.units import METRICS, QUALITY, STAGES, stage_metric
 
 Series = tuple[float, ...]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from edgellm.records.report import Unavailable
+from edgellm.records.samples import Unavailable
 
 Feeding = Literal["prefill", "token-by-token"]
 """One pass per window, or one token after the other as in decoding: kernels differ between the

@@ -4,86 +4,20 @@ Nothing derived is stored: means, ratios and rates are computed on reading (``re
 
 History of the format:
     report 1: first version.
+    report 2: further counters, depths, the views, the machine's timeline and its roofs; what makes
+        figures uncertain is judged on reading (``runner.checklist``) and no longer stored.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from edgellm.errors import BundleInvalid
 from edgellm.records import codec
-
-CYCLES = "cycles"
-REFERENCE_CYCLES = "reference_cycles"
-INSTRUCTIONS = "instructions"
-
-
-@dataclass(frozen=True, slots=True)
-class Unavailable:
-    """A figure that this machine does not give, and why; never a zero in its place."""
-
-    what: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Caution:
-    """Something that makes figures less certain; the sentence ends in advice."""
-
-    code: str
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
-class CounterInfo:
-    """What a counter counts.
-
-    Attributes:
-        name: ``cycles``, ``instructions`` (hardware) or ``reference_cycles`` (time x rate).
-        source: Where the counts come from, as a sentence for people.
-        exclude_kernel: Only user mode was counted. Always False for reference cycles.
-        rate_hz: The constant rate; None for a hardware counter.
-    """
-
-    name: str
-    source: str
-    exclude_kernel: bool = False
-    rate_hz: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CounterSample:
-    """One counter over one stage of one repetition, as read.
-
-    ``running_ns < enabled_ns`` means that the kernel shared the counter out (multiplexing): the
-    true count is then estimated when it is summarised, and marked.
-    """
-
-    value: int
-    enabled_ns: int
-    running_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class StageSamples:
-    """One stage, one entry per repetition; warm-ups are kept apart.
-
-    Attributes:
-        stage: A name of ``records.units.STAGES``.
-        tokens: Tokens that the stage handles in one repetition; 0 for ``load``.
-        wall_ns: Time of the stage in each repetition, the sum of its steps.
-        warmup_wall_ns: The same for the warm-ups, which no figure uses.
-        step_ns: For ``decode`` and ``sample``: each step of each repetition.
-        counters: Counter name to one sample per repetition.
-    """
-
-    stage: str
-    tokens: int
-    wall_ns: tuple[int, ...]
-    warmup_wall_ns: tuple[int, ...] = ()
-    step_ns: tuple[tuple[int, ...], ...] = ()
-    counters: Mapping[str, tuple[CounterSample, ...]] = field(default_factory=dict)
+from edgellm.records.machine import Environment, Memory, Roof, Timeline
+from edgellm.records.samples import CounterInfo, StageSamples, Unavailable, wrong
+from edgellm.records.views import StageWork, Views
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,57 +66,19 @@ class BundleFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """Memory of the process; ``peak_rss_bytes`` covers loading and every repetition."""
+class Depth:
+    """Decode steps that begin at a number of tokens in the cache; the stage is ``decode``."""
 
-    peak_rss_bytes: int | None
-    loaded_rss_bytes: int | None
-    kv_cache_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class FrequencyPolicy:
-    """A group of cores that share a clock, as cpufreq describes it."""
-
-    name: str
-    cpus: tuple[int, ...]
-    governor: str | None
-    min_hz: int | None
-    max_hz: int | None
+    context_tokens: int
+    samples: StageSamples
 
 
-@dataclass(frozen=True, slots=True)
-class MachineState:
-    """What changes while a machine works: read before and after."""
-
-    load_average: float | None
-    memory_available_bytes: int | None
-    swap_used_bytes: int | None
-    frequency_hz: Mapping[str, int]
-    temperature_celsius: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """The machine during the run; ``versions`` maps a package to its version."""
-
-    kernel: str
-    machine: str
-    cpu_model: str | None
-    board: str | None
-    virtual: bool
-    cores: int
-    affinity: tuple[int, ...]
-    memory_bytes: int | None
-    policies: tuple[FrequencyPolicy, ...]
-    versions: Mapping[str, str]
-    before: MachineState
-    after: MachineState
-
-    @property
-    def name(self) -> str:
-        """The board, else its processor."""
-        return self.board or self.cpu_model or self.machine
+def _upgrade_1(data: dict[str, Any]) -> dict[str, Any]:
+    """Lift report 1: the cautions that it stored are judged anew; all that is new has a default."""
+    data = dict(data)
+    cautions = data.pop("warnings", [])
+    reset = all(caution["code"] != "peak_not_reset" for caution in cautions)
+    return {**data, "memory": {**data["memory"], "clean_peak": reset}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,13 +86,30 @@ class Report:
     """One process that loaded a bundle once and ran a workload several times.
 
     Attributes:
+        tool_version: Of edgellm.
+        started_utc: ISO 8601.
+        bundle: What was measured.
+        workload: What was run.
+        environment: Where.
+        counters: What was counted beside time.
+        stages: The whole: every stage that Python can see, in order.
+        memory: Of the process.
         output_sha256: One digest of the output ids per repetition, so that speed without the same
             text is visible.
+        unavailable: What could not be measured.
+        start_ns: When each repetition that counts began, after the run's start.
+        boundary_ns: What reading the clock and the counters costs: one entry per sample.
+        depths: Decode at other depths than after the prompt.
+        work: What each stage of the graph must move and compute; empty in old bundles.
+        views: The graph's stages and operators.
+        timeline: The machine meanwhile; None where nothing was sampled.
+        roofs: The most that the machine can do; empty where it was not probed.
+        interleaved: The same text in reports whose repetitions took turns; None for a run alone.
     """
 
     KIND: ClassVar[str] = "report"
-    SCHEMA: ClassVar[int] = 1
-    UPGRADES: ClassVar[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
+    SCHEMA: ClassVar[int] = 2
+    UPGRADES: ClassVar[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {1: _upgrade_1}
 
     tool_version: str
     started_utc: str
@@ -208,18 +121,29 @@ class Report:
     memory: Memory
     output_sha256: tuple[str, ...]
     unavailable: tuple[Unavailable, ...] = ()
-    warnings: tuple[Caution, ...] = ()
+    start_ns: tuple[int, ...] = ()
+    boundary_ns: tuple[int, ...] = ()
+    depths: tuple[Depth, ...] = ()
+    work: tuple[StageWork, ...] = ()
+    views: Views = field(default_factory=Views)
+    timeline: Timeline | None = None
+    roofs: tuple[Roof, ...] = ()
+    interleaved: str | None = None
 
     def missing(self) -> tuple[str, ...]:
         """Return what could not be measured as sentences, each reason once."""
         by_reason: dict[str, list[str]] = {}
-        for gap in self.unavailable:
+        for gap in (*self.unavailable, *self.views.missing):
             by_reason.setdefault(gap.why, []).append(gap.what)
         return tuple(f"{', '.join(what)} not measured: {why}" for why, what in by_reason.items())
 
     def stage(self, name: str) -> StageSamples | None:
         """Return the samples of a stage, or None where it was not run."""
         return next((stage for stage in self.stages if stage.stage == name), None)
+
+    def counted(self, name: str) -> CounterInfo | None:
+        """Return what a counter counts, or None where it was not read."""
+        return next((info for info in self.counters if info.name == name), None)
 
 
 def read(path: Path) -> Report:
@@ -229,25 +153,17 @@ def read(path: Path) -> Report:
         BundleInvalid: Not a report, a newer schema, damaged, or samples that cannot be.
     """
     report = codec.read(Report, path)
-    for stage in report.stages:
-        wrong = _wrong(stage)
-        if wrong:
-            raise BundleInvalid(f"{path}: stage {stage.stage!r} {wrong}: the file is damaged")
+    for samples in _every(report):
+        fault = wrong(samples)
+        if fault:
+            raise BundleInvalid(f"{path}: stage {samples.stage!r} {fault}: the file is damaged")
     return report
 
 
-def _wrong(stage: StageSamples) -> str:
-    """Return what cannot be true of a stage's samples, or an empty string."""
-    repetitions = len(stage.wall_ns)
-    times = [*stage.wall_ns, *stage.warmup_wall_ns, *(ns for rep in stage.step_ns for ns in rep)]
-    counts: list[int] = []
-    for name, samples in stage.counters.items():
-        if len(samples) != repetitions:
-            return f"has {len(samples)} samples of {name!r} for {repetitions} repetitions"
-        counts += [n for s in samples for n in (s.value, s.enabled_ns, s.running_ns)]
-    if not repetitions:
-        return "has no samples"
-    if stage.step_ns and len(stage.step_ns) != repetitions:
-        return f"has the steps of {len(stage.step_ns)} repetitions, not {repetitions}"
-    smallest = min([*times, *counts])
-    return f"holds {smallest}, which is not a measurement" if smallest < 0 else ""
+def _every(report: Report) -> Iterator[StageSamples]:
+    yield from report.stages
+    for depth in report.depths:
+        yield depth.samples
+    if report.views.staged:
+        for phase in report.views.staged.phases:
+            yield from phase.stages

@@ -6,7 +6,7 @@ A metric's value is in the record's unit (nanoseconds, bytes, counts); ``show`` 
 import math
 from dataclasses import dataclass
 
-from edgellm.records.report import CYCLES, INSTRUCTIONS, REFERENCE_CYCLES
+from edgellm.records.samples import CYCLES, INSTRUCTIONS, REFERENCE_CYCLES
 
 
 @dataclass(frozen=True, slots=True)

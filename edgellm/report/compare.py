@@ -6,7 +6,8 @@ from typing import Literal
 
 from edgellm.errors import RegressionFound, UsageError
 from edgellm.records.metrics import Series, series_of, summarize
-from edgellm.records.report import INSTRUCTIONS, CounterInfo, Report, Unavailable
+from edgellm.records.report import Report
+from edgellm.records.samples import INSTRUCTIONS, CounterInfo, Unavailable
 from edgellm.records.units import (
     COUNTER_LABELS,
     METRICS,
@@ -15,8 +16,8 @@ from edgellm.records.units import (
     Metric,
     stage_metric,
 )
-from edgellm.report import stats
-from edgellm.report.stats import Interval
+from edgellm.runner import cautions, stats
+from edgellm.runner.stats import Interval
 
 MIN_EFFECT = 0.02  # a smaller change is no news, however certain
 
@@ -174,7 +175,7 @@ def _notes(reports: Sequence[Named]) -> list[str]:
 
 def _sentences(report: Report, reference: Named) -> list[str]:
     first = reference.report
-    found = [caution.sentence for caution in report.warnings] + list(report.missing())
+    found = [caution.sentence for caution in cautions.of(report)] + list(report.missing())
     if report.workload.prompt_sha256 != first.workload.prompt_sha256:
         found.append("another tokenizer, so the same number of tokens is other text")
     elif set(report.output_sha256) != set(first.output_sha256):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from edgellm.records.report import REFERENCE_CYCLES
+from edgellm.records.samples import REFERENCE_CYCLES
 from edgellm.records.units import METRICS, Metric
 from edgellm.report.compare import COUNTED, Cell, Change, Comparison
 from edgellm.runner.bench_text import aligned

@@ -3,8 +3,10 @@
 from collections.abc import Iterable
 
 from edgellm.records.metrics import Series, Summary, multiplexed, series_of, summarize
-from edgellm.records.report import CYCLES, INSTRUCTIONS, REFERENCE_CYCLES, Report, Unavailable
+from edgellm.records.report import Report
+from edgellm.records.samples import CYCLES, INSTRUCTIONS, REFERENCE_CYCLES, Unavailable
 from edgellm.records.units import COUNTER_LABELS, METRICS, STAGES, stage_metric
+from edgellm.runner import cautions
 
 HEADLINE = (
     "ttft_ns",
@@ -39,7 +41,7 @@ def render(report: Report) -> str:
         lines.append("")
         lines += [f"{COUNTER_LABELS[c.name]}: {c.source}" for c in report.counters]
     lines += ["", *report.missing()] if report.unavailable else []
-    lines += ["", *(f"caution: {caution.sentence}" for caution in report.warnings)]
+    lines += ["", *(f"caution: {caution.sentence}" for caution in cautions.of(report))]
     return "\n".join(lines).rstrip()
 
 

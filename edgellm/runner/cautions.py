@@ -1,31 +1,36 @@
 """What makes a report's figures less certain: one rule each, one sentence that ends in advice."""
 
-import dataclasses
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from edgellm.records import metrics
-from edgellm.records.report import Caution, Report
+from edgellm.records.report import Report
 
 FEW_REPETITIONS = 4  # with fewer on each side no rank test can say "different" at 95 %
 SPREAD_LIMIT = 0.03  # MAD / median of a decode step; a quiet machine stays below it
 BUSY_SHARE = 0.5  # load average / cores before the run; our own work is not in it yet
 
 
-def add(report: Report, *, clean_peak: bool) -> Report:
-    """Return ``report`` with its cautions.
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """Something that makes figures less certain; the sentence ends in advice."""
 
-    Args:
-        report: A finished report.
-        clean_peak: The kernel allowed the memory peak to be reset before loading.
-    """
-    found = [*_machine(report), *_samples(report)]
-    if not clean_peak:
-        sentence = (
+    code: str
+    sentence: str
+
+
+def of(report: Report) -> tuple[Caution, ...]:
+    """Return the cautions of a report."""
+    return (*_machine(report), *_samples(report), *_process(report))
+
+
+def _process(report: Report) -> Iterator[Caution]:
+    if not report.memory.clean_peak:
+        yield Caution(
+            "peak_not_reset",
             "the kernel did not let the memory peak be reset, so it covers the whole process: "
-            "measure in a fresh process"
+            "measure in a fresh process",
         )
-        found.append(Caution("peak_not_reset", sentence))
-    return dataclasses.replace(report, warnings=tuple(found))
 
 
 def _machine(report: Report) -> Iterator[Caution]:

@@ -19,17 +19,13 @@ from edgellm import __version__
 from edgellm.errors import UsageError
 from edgellm.measure import counters, environment, memory
 from edgellm.measure.clock import Clock, Laps, StageTimer, monotonic
+from edgellm.records.machine import Memory
 from edgellm.records.manifest import BundleManifest
 from edgellm.records.progress import Progress, silent
-from edgellm.records.report import (
-    BundleFacts,
-    Memory,
-    Report,
-    StageSamples,
-    Workload,
-)
+from edgellm.records.report import BundleFacts, Report, Workload
+from edgellm.records.samples import StageSamples
 from edgellm.records.units import STAGES, Stage
-from edgellm.runner import bench_prompt, cautions, load
+from edgellm.runner import bench_prompt, load
 from edgellm.runner.generate import LanguageModel
 from edgellm.runner.sampling import GREEDY, Sampler
 
@@ -160,10 +156,10 @@ def measure_bundle(
             output = _repetition(bundle.tokenizer, model, prompt, plan.output_tokens, timer)
             samples.add(timer.take(), output, warmup=done < plan.warmup)
     kv_bytes = bundle.manifest.model.kv.bytes(plan.used_context)
-    used = Memory(memory.peak_rss_bytes(machine.root), loaded_rss, kv_bytes)
+    used = Memory(memory.peak_rss_bytes(machine.root), loaded_rss, kv_bytes, clean_peak=clean_peak)
     after = environment.state(machine.root)
     facts, gaps = environment.environment(before, after, VERSIONS, machine.root)
-    report = Report(
+    return Report(
         tool_version=__version__,
         started_utc=started.isoformat(timespec="seconds"),
         bundle=_facts(bundle.manifest),
@@ -175,7 +171,6 @@ def measure_bundle(
         output_sha256=tuple(samples.outputs),
         unavailable=(*opened.missing, *gaps),
     )
-    return cautions.add(report, clean_peak=clean_peak)
 
 
 def _repetition(

@@ -1,5 +1,5 @@
 from edgellm.measure.clock import NO_COUNTERS, StageTimer
-from edgellm.records.report import CounterInfo, CounterSample
+from edgellm.records.samples import CounterInfo, CounterSample
 
 
 class FakeCounters:

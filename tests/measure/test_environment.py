@@ -1,7 +1,7 @@
 import pytest
 
 from edgellm.measure.environment import environment, state
-from edgellm.records.report import FrequencyPolicy, MachineState
+from edgellm.records.machine import FrequencyPolicy, MachineState
 
 CPUFREQ = "sys/devices/system/cpu/cpufreq"
 # Layout of a Raspberry Pi 4's files, values made up.

@@ -13,7 +13,7 @@ from edgellm.measure.perf_event import (
     open_counters,
     open_event,
 )
-from edgellm.records.report import CounterInfo, CounterSample
+from edgellm.records.samples import CounterInfo, CounterSample
 
 TASK_CLOCK = 1
 

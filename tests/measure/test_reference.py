@@ -3,7 +3,7 @@ import struct
 import pytest
 
 from edgellm.measure.reference import Rate, ReferenceCounter, cpuinfo, find_rate
-from edgellm.records.report import CounterSample, Unavailable
+from edgellm.records.samples import CounterSample, Unavailable
 
 X86 = "processor\t: 0\nflags\t\t: fpu tsc {flags}\nbogomips\t: 5199.99\n\nbogomips\t: 1.00\n"
 PI_4 = "processor\t: 0\nBogoMIPS\t: 108.00\nCPU part\t: 0xd08\n"

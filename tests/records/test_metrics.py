@@ -3,7 +3,8 @@ import dataclasses
 import pytest
 
 from edgellm.records.metrics import multiplexed, percentile, scaled, series_of, summarize
-from edgellm.records.report import BundleFacts, CounterSample, StageSamples, Unavailable
+from edgellm.records.report import BundleFacts
+from edgellm.records.samples import CounterSample, StageSamples, Unavailable
 
 
 def _with_stage(report, name, **changes):

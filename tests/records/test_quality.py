@@ -2,7 +2,7 @@
 
 from edgellm.records import codec
 from edgellm.records.quality import Evaluated, Interval, Quality, TextUsed, WindowScore
-from edgellm.records.report import Unavailable
+from edgellm.records.samples import Unavailable
 
 ALONE = Quality(
     model=Evaluated("smol", "ab" * 32),

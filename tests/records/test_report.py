@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from edgellm.errors import BundleInvalid
 from edgellm.records import codec, report
-from edgellm.records.report import CounterSample, Report, StageSamples
+from edgellm.records.report import Report
+from edgellm.records.samples import CounterSample, StageSamples
 
 COUNT = st.integers(0, 2**62)
 

@@ -4,7 +4,8 @@ import pytest
 
 from edgellm.errors import RegressionFound, UsageError
 from edgellm.records.metrics import Series
-from edgellm.records.report import BundleFacts, CounterInfo
+from edgellm.records.report import BundleFacts
+from edgellm.records.samples import CounterInfo
 from edgellm.report.compare import Comparison, Named, compare, require_no_slowdown
 
 

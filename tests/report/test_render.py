@@ -4,7 +4,7 @@ from edgellm.records.report import BundleFacts
 from edgellm.records.units import METRICS
 from edgellm.report.compare import Change, Named, compare
 from edgellm.report.render import as_markdown, as_text, change_words
-from edgellm.report.stats import Interval
+from edgellm.runner.stats import Interval
 
 TEXT = """\
 Test Board 4, 4 threads, 64 prompt tokens, 3 output tokens, 5 repetitions after 1 warm-up; \

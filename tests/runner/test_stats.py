@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgellm.report.stats import mann_whitney, median_interval, ratio_interval, smallest_p
+from edgellm.runner.stats import mann_whitney, median_interval, ratio_interval, smallest_p
 
 # Powers of two scale floats without rounding, so equality can be asked for.
 SAMPLES = st.lists(st.integers(1, 10**9).map(float), min_size=1, max_size=8)
