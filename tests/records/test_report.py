@@ -48,7 +48,9 @@ def _written(tmp_path, made, **changes):
 
 def test_a_report_of_a_newer_edgellm_says_to_upgrade(tmp_path, make_report):
     path = _written(tmp_path, make_report(), schema=Report.SCHEMA + 1)
-    with pytest.raises(BundleInvalid, match=r"r\.json has schema 2, .* upgrade edgellm"):
+    with pytest.raises(
+        BundleInvalid, match=rf"r\.json has schema {Report.SCHEMA + 1}, .* upgrade edgellm"
+    ):
         report.read(path)
 
 
