@@ -1,4 +1,7 @@
-"""What can be counted here: hardware cycles, else reference cycles, else time alone."""
+"""What can be counted here: hardware cycles, else reference cycles, else time alone.
+
+Under an emulator that counts instructions for us, those.
+"""
 
 import contextlib
 import platform
@@ -8,8 +11,14 @@ from pathlib import Path
 
 from edgellm.measure import perf_event
 from edgellm.measure.clock import NO_COUNTERS, Counters
+from edgellm.measure.emulation import open_emulated
+from edgellm.measure.hardware import open_hardware
 from edgellm.measure.reference import ReferenceCounter, find_rate
-from edgellm.records.samples import Unavailable
+from edgellm.records.samples import CYCLES, Unavailable
+
+NO_CLOCK = (
+    "an emulator executes instructions and has no clock of a core; measure on the board itself"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +35,9 @@ def open_counters(
 ) -> Iterator[OpenCounters]:
     """Open the best counters of this machine; see :mod:`edgellm.measure.perf_event` for when.
 
+    Where ``EDGELLM_INSTRUCTIONS`` names a file, its counts are taken instead; see
+    :mod:`edgellm.measure.emulation`.
+
     Args:
         open_event: Opens one hardware event.
         root: Where ``proc`` and ``sys`` are; for tests.
@@ -33,7 +45,12 @@ def open_counters(
     Yields:
         The counters, with a reason for every step down.
     """
-    hardware, missing = perf_event.open_counters(open_event=open_event, root=root)
+    emulated = open_emulated(root=root)
+    if emulated is not None:
+        with contextlib.closing(emulated):
+            yield OpenCounters(emulated, (Unavailable(CYCLES, NO_CLOCK),))
+        return
+    hardware, missing = open_hardware(open_event=open_event, root=root)
     if hardware is not None:
         try:
             yield OpenCounters(hardware, missing)

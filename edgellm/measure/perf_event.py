@@ -13,16 +13,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgellm.records.samples import CYCLES, INSTRUCTIONS, CounterInfo, CounterSample, Unavailable
+from edgellm.errors import EdgellmError
+from edgellm.records.samples import CounterInfo, CounterSample
 
 SYSCALL = {"x86_64": 298, "aarch64": 241, "armv7l": 364, "riscv64": 241}
 
 TYPE_HARDWARE = 0
 TYPE_SOFTWARE = 1
-HARDWARE_EVENTS = {CYCLES: 0, INSTRUCTIONS: 1}  # PERF_COUNT_HW_*; the first leads the group
+TYPE_RAW = 4  # on x86, the PMU of every core where all are of one kind
+NO_GROUP = -1
 
-READ_TIMES = 0b11  # PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING
-READING = struct.Struct("=QQQ")  # value, enabled, running
+READ_TIMES = 0b0011  # PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING
+READ_GROUP = 0b1000  # PERF_FORMAT_GROUP
+READING = struct.Struct("=QQQ")  # value, enabled, running; of a group: events, enabled, running
+VALUE_BYTES = 8
 
 INHERIT = 1 << 1
 EXCLUDE_KERNEL = 1 << 5
@@ -33,18 +37,27 @@ ATTRIBUTE_BYTES = 64  # PERF_ATTR_SIZE_VER0: every kernel takes it
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event of ``perf_event_attr``; counts this thread and the threads that it starts."""
+    """One event of ``perf_event_attr``; counts this thread and the threads that it starts.
+
+    Attributes:
+        kind: The number of the PMU, or of a general type.
+        config: The number of the event.
+        exclude_kernel: Count user mode only.
+        grouped: One read returns the whole group.
+    """
 
     kind: int
     config: int
     exclude_kernel: bool = False
+    grouped: bool = False
 
     def pack(self) -> bytes:
         """Return the first version of ``struct perf_event_attr``."""
         flags = INHERIT
         if self.exclude_kernel:
             flags |= EXCLUDE_KERNEL | EXCLUDE_HYPERVISOR
-        head = (self.kind, ATTRIBUTE_BYTES, self.config, 0, 0, READ_TIMES, flags)
+        read_format = READ_TIMES | (READ_GROUP if self.grouped else 0)
+        head = (self.kind, ATTRIBUTE_BYTES, self.config, 0, 0, read_format, flags)
         return struct.pack("=IIQQQQQ", *head).ljust(ATTRIBUTE_BYTES, b"\0")
 
 
@@ -72,22 +85,44 @@ def open_event(event: Event, group: int) -> int:
 
 
 class PerfCounters:
-    """Open events of one group, read one by one.
+    """Open events of one group, which the kernel schedules as a whole, so that ratios hold.
 
-    The kernel schedules a group as a whole, so their ratio holds. Each is read by itself, because
-    kernels before 4.13 refuse to read a group at once whose events are inherited.
+    Args:
+        descriptors: What each counts, the group's leader first.
+        grouped: They were opened to be read at once; kernels before 4.13 refuse that for events
+            that are inherited.
     """
 
-    def __init__(self, descriptors: dict[CounterInfo, int]) -> None:
+    def __init__(self, descriptors: dict[CounterInfo, int], *, grouped: bool = False) -> None:
         self._descriptors = descriptors
-        self.infos = tuple(descriptors)
+        self._grouped = grouped
+
+    @property
+    def infos(self) -> tuple[CounterInfo, ...]:
+        """What each counter counts."""
+        return tuple(self._descriptors)
 
     def read(self, now_ns: int) -> tuple[CounterSample, ...]:  # noqa: ARG002 - the protocol's
-        """Return the totals since opening; times are the sum over threads."""
-        return tuple(
-            CounterSample(*READING.unpack(os.read(descriptor, READING.size)))
-            for descriptor in self._descriptors.values()
-        )
+        """Return the totals since opening; times are the sum over threads.
+
+        Raises:
+            EdgellmError: The counters are gone: what was counted before is no measurement.
+        """
+        descriptors = self._descriptors.values()
+        if not self._grouped:
+            readings = (_exactly(descriptor, READING.size) for descriptor in descriptors)
+            return tuple(CounterSample(*READING.unpack(reading)) for reading in readings)
+        size = READING.size + VALUE_BYTES * len(descriptors)
+        data = _exactly(next(iter(descriptors)), size)
+        _, enabled, running = READING.unpack_from(data)
+        values = struct.unpack_from(f"={len(descriptors)}Q", data, READING.size)
+        return tuple(CounterSample(value, enabled, running) for value in values)
+
+    def drop_last(self) -> CounterInfo:
+        """Close the last event and return what it was; the others go on."""
+        info, descriptor = self._descriptors.popitem()
+        os.close(descriptor)
+        return info
 
     def close(self) -> None:
         """Close the events; reading is over."""
@@ -95,46 +130,21 @@ class PerfCounters:
             os.close(descriptor)
 
 
-def open_counters(
-    *, open_event: Open = open_event, root: Path = Path("/")
-) -> tuple[PerfCounters | None, tuple[Unavailable, ...]]:
-    """Open cycles and instructions, with the kernel's share where we may, else user mode only.
-
-    Args:
-        open_event: Opens one event.
-        root: Where ``proc`` is; for tests.
-
-    Returns:
-        The counters, None where there are no cycles, and what is missing with its reason.
-    """
-    descriptors: dict[CounterInfo, int] = {}
-    missing = []
-    group, exclude_kernel = -1, False
-    for name, config in HARDWARE_EVENTS.items():
-        try:
-            descriptor, exclude_kernel = _open(open_event, config, group, exclude_kernel)
-        except OSError as error:
-            missing.append(Unavailable(name, _why(error, root)))
-            if group < 0:
-                break
-            continue
-        source = f"perf_event_open, {'user mode only' if exclude_kernel else 'user and kernel'}"
-        descriptors[CounterInfo(name, source, exclude_kernel)] = descriptor
-        group = descriptor if group < 0 else group
-    if not descriptors:
-        why = missing[0].why
-        return None, tuple(Unavailable(name, why) for name in HARDWARE_EVENTS)
-    return PerfCounters(descriptors), tuple(missing)
-
-
-def _open(open_event: Open, config: int, group: int, exclude_kernel: bool) -> tuple[int, bool]:
-    """Open one hardware event; without the kernel's share if only that is allowed."""
+def _exactly(descriptor: int, size: int) -> bytes:
+    """Read one reading; the kernel gives nothing of a counter that it took away."""
     try:
-        return open_event(Event(TYPE_HARDWARE, config, exclude_kernel), group), exclude_kernel
-    except PermissionError:
-        if exclude_kernel or group >= 0:
-            raise
-        return open_event(Event(TYPE_HARDWARE, config, exclude_kernel=True), group), True
+        data = os.read(descriptor, size)
+    except OSError as error:
+        raise EdgellmError(
+            f"the hardware counters vanished while they were read ({error.strerror}); "
+            "nothing else may use them meanwhile: stop other profilers and measure again"
+        ) from error
+    if len(data) != size:
+        raise EdgellmError(
+            f"the kernel gave {len(data)} of {size} bytes of the hardware counters, so it took "
+            "them away during the run; stop other profilers and measure again"
+        )
+    return data
 
 
 NO_HARDWARE = (
@@ -152,7 +162,7 @@ REASONS = {
 }
 
 
-def _why(error: OSError, root: Path) -> str:
+def why(error: OSError, root: Path) -> str:
     """Return the reason, its errno, and what would mend it."""
     name = errno.errorcode.get(error.errno or 0, str(error.errno))
     if error.errno in (errno.EACCES, errno.EPERM):

@@ -1,10 +1,12 @@
 import errno
 import os
 import platform
+import struct
 
 import pytest
 
 from edgellm.measure.counters import open_counters
+from edgellm.measure.emulation import MAGIC
 
 
 def refuse(event, group):
@@ -18,12 +20,25 @@ def bare(tmp_path):
 
 
 def test_hardware_cycles_come_first(tmp_path):
-    read, write = os.pipe()
-    with open_counters(open_event=lambda event, group: os.dup(read)) as opened:
+    reading = tmp_path / "reading"
+    reading.write_bytes(struct.pack("=QQQ", 1, 1, 1) * 9)
+
+    def open_event(event, group):
+        if event.grouped:
+            raise OSError(errno.EINVAL, "no")
+        return os.open(reading, os.O_RDONLY)
+
+    with open_counters(open_event=open_event, root=tmp_path) as opened:
         assert [info.name for info in opened.counters.infos] == ["cycles", "instructions"]
-        assert opened.missing == ()
-    os.close(read)
-    os.close(write)
+
+
+def test_an_emulators_own_count_is_taken_where_it_is_named(tmp_path, monkeypatch):
+    counts = tmp_path / "counts"
+    counts.write_bytes(struct.pack("=3Q", MAGIC, 1, 12))
+    monkeypatch.setenv("EDGELLM_INSTRUCTIONS", str(counts))
+    with open_counters(open_event=refuse, root=tmp_path) as opened:
+        assert [info.name for info in opened.counters.infos] == ["instructions"]
+        assert [gap.what for gap in opened.missing] == ["cycles"]
 
 
 def test_without_hardware_reference_cycles_are_counted(tmp_path, monkeypatch):

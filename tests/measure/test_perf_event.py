@@ -1,17 +1,19 @@
 import errno
 import os
+import re
 import struct
 
 import pytest
 
+from edgellm.errors import EdgellmError
 from edgellm.measure.perf_event import (
     EXCLUDE_KERNEL,
     INHERIT,
     TYPE_SOFTWARE,
     Event,
     PerfCounters,
-    open_counters,
     open_event,
+    why,
 )
 from edgellm.records.samples import CounterInfo, CounterSample
 
@@ -35,13 +37,6 @@ def pipes():
         os.close(descriptor)
 
 
-def refusing(number):
-    def open_event(event, group):
-        raise OSError(number, os.strerror(number))
-
-    return open_event
-
-
 def machine(tmp_path, paranoid):
     path = tmp_path / "proc/sys/kernel/perf_event_paranoid"
     path.parent.mkdir(parents=True)
@@ -49,42 +44,24 @@ def machine(tmp_path, paranoid):
     return tmp_path
 
 
-def test_instructions_join_the_group_of_cycles(pipes):
-    asked = []
-
-    def open_event(event, group):
-        asked.append((event.config, event.exclude_kernel, group))
-        return pipes((10 + event.config, 7, 7))
-
-    counters, missing = open_counters(open_event=open_event)
-    leader = asked[1][2]
-    assert asked == [(0, False, -1), (1, False, leader)]
-    assert leader >= 0
-    assert [info.name for info in counters.infos] == ["cycles", "instructions"]
-    assert counters.read(0) == (CounterSample(10, 7, 7), CounterSample(11, 7, 7))
-    assert missing == ()
+def test_a_group_is_read_at_once(pipes):
+    leader = pipes((2, 7, 6), (10, 11, 0))
+    infos = [CounterInfo("cycles", "a test"), CounterInfo("instructions", "a test")]
+    counters = PerfCounters(dict(zip(infos, (leader, -1), strict=True)), grouped=True)
+    assert counters.read(0) == (CounterSample(10, 7, 6), CounterSample(11, 7, 6))
 
 
-def test_without_permission_for_the_kernel_user_mode_is_counted_and_said(pipes):
-    def open_event(event, group):
-        if not event.exclude_kernel:
-            raise PermissionError(errno.EACCES, "no")
-        return pipes((1, 1, 1))
-
-    counters, _ = open_counters(open_event=open_event)
-    assert [info.exclude_kernel for info in counters.infos] == [True, True]
-    assert "user mode only" in counters.infos[0].source
+@pytest.mark.parametrize("grouped", [True, False])
+def test_counters_that_vanish_are_no_count(pipes, grouped):
+    counters = PerfCounters({CounterInfo("cycles", "a test"): pipes()}, grouped=grouped)
+    with pytest.raises(EdgellmError, match=r"gave 0 of .* bytes .* took them away"):
+        counters.read(0)
 
 
-def test_cycles_are_kept_where_instructions_are_not_there(pipes):
-    def open_event(event, group):
-        if event.config == 1:
-            raise FileNotFoundError(errno.ENOENT, "no")
-        return pipes((1, 1, 1))
-
-    counters, missing = open_counters(open_event=open_event)
-    assert [info.name for info in counters.infos] == ["cycles"]
-    assert [gap.what for gap in missing] == ["instructions"]
+def test_a_reading_that_fails_says_what_to_stop():
+    counters = PerfCounters({CounterInfo("cycles", "a test"): -1})
+    with pytest.raises(EdgellmError, match="vanished while they were read"):
+        counters.read(0)
 
 
 @pytest.mark.parametrize(
@@ -97,18 +74,13 @@ def test_cycles_are_kept_where_instructions_are_not_there(pipes):
         (errno.EBUSY, "another program holds the counters"),
     ],
 )
-def test_a_refusal_says_why_and_what_mends_it(number, sentence):
-    counters, missing = open_counters(open_event=refusing(number))
-    assert counters is None
-    assert [gap.what for gap in missing] == ["cycles", "instructions"]
-    with pytest.raises(ValueError, match=sentence):
-        raise ValueError(missing[0].why)
+def test_a_refusal_says_why_and_what_mends_it(tmp_path, number, sentence):
+    assert re.search(sentence, why(OSError(number, os.strerror(number)), tmp_path))
 
 
 def test_a_high_paranoid_level_comes_with_the_command_that_lowers_it(tmp_path):
     root = machine(tmp_path, 4)
-    _, missing = open_counters(open_event=refusing(errno.EACCES), root=root)
-    assert missing[0].why == (
+    assert why(PermissionError(errno.EACCES, "no"), root) == (
         "perf_event_paranoid is 4 and counting needs 2 or less: "
         "sudo sysctl kernel.perf_event_paranoid=2 (EACCES)"
     )
@@ -116,8 +88,7 @@ def test_a_high_paranoid_level_comes_with_the_command_that_lowers_it(tmp_path):
 
 def test_a_refusal_at_a_low_paranoid_level_points_to_the_sandbox(tmp_path):
     root = machine(tmp_path, 1)
-    _, missing = open_counters(open_event=refusing(errno.EPERM), root=root)
-    assert "so a sandbox forbids it" in missing[0].why
+    assert "so a sandbox forbids it" in why(PermissionError(errno.EPERM, "no"), root)
 
 
 def test_the_attribute_is_the_first_version_of_the_kernels_structure():
@@ -129,6 +100,7 @@ def test_the_attribute_is_the_first_version_of_the_kernels_structure():
     assert flags & INHERIT
     assert flags & EXCLUDE_KERNEL
     assert not Event(kind=0, config=1).pack()[40] & EXCLUDE_KERNEL
+    assert Event(kind=0, config=1, grouped=True).pack()[32] == 3 | 8
 
 
 def test_a_software_event_counts_on_this_kernel():

@@ -1,0 +1,92 @@
+import struct
+
+import pytest
+
+from edgellm.errors import EdgellmError, UsageError
+from edgellm.measure.emulation import MAGIC, EmulatedCounter, emulation, open_emulated
+
+CLOCKS = "sys/devices/system/clocksource/clocksource0/available_clocksource"
+
+
+def machine(tmp_path, files):
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def counts(tmp_path, *values, used=None, magic=MAGIC):
+    path = tmp_path / "counts"
+    used = len(values) if used is None else used
+    path.write_bytes(struct.pack(f"={2 + len(values)}Q", magic, used, *values))
+    return path
+
+
+def set_count(path, slot, value):
+    with path.open("r+b") as file:
+        file.seek(16 + 8 * slot)
+        file.write(struct.pack("=Q", value))
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"proc/self/comm": "qemu-aarch64\n"}, "qemu-aarch64, user mode"),
+        ({"proc/device-tree/model": "linux,dummy-virt\0"}, "QEMU virt machine"),
+        ({"sys/class/dmi/id/sys_vendor": "QEMU\n", CLOCKS: "tsc hpet\n"}, "without KVM"),
+    ],
+)
+def test_an_emulator_is_recognised(tmp_path, files, said):
+    assert said in emulation(machine(tmp_path, files))
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"proc/self/comm": "python3\n"},
+        {"proc/device-tree/model": "Raspberry Pi 4 Model B Rev 1.4\0"},
+        {
+            "proc/device-tree/model": "linux,dummy-virt\0",
+            "sys/class/dmi/id/product_name": "KVM Virtual Machine\n",
+        },
+        {"sys/class/dmi/id/sys_vendor": "QEMU\n", CLOCKS: "kvm-clock tsc\n"},
+    ],
+)
+def test_real_counters_are_not_called_emulated(tmp_path, files):
+    assert emulation(machine(tmp_path, files)) is None
+
+
+def test_the_threads_counts_are_summed_as_they_grow(tmp_path):
+    path = counts(tmp_path, 100, 20)
+    counter = EmulatedCounter(path, "qemu-aarch64 (cortex-a76)")
+    assert counter.read(7)[0].value == 120
+    set_count(path, 1, 50)
+    assert counter.read(9)[0].value == 150
+    assert counter.infos[0].emulated
+    assert counter.infos[0].source == (
+        "executed by qemu-aarch64 (cortex-a76), counted by its plugin"
+    )
+
+
+def test_more_threads_than_slots_are_no_count(tmp_path):
+    counter = EmulatedCounter(counts(tmp_path, 1, used=2), "an emulator")
+    with pytest.raises(EdgellmError, match="2 threads ran, more than"):
+        counter.read(0)
+
+
+def test_a_file_of_something_else_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="no counting plugin writes"):
+        EmulatedCounter(counts(tmp_path, 1, magic=1), "an emulator")
+    empty = tmp_path / "empty"
+    empty.write_bytes(b"")
+    with pytest.raises(UsageError, match="cannot be mapped"):
+        EmulatedCounter(empty, "an emulator")
+
+
+def test_the_counter_is_opened_where_its_variable_is_set(tmp_path):
+    root = machine(tmp_path, {"proc/self/comm": "qemu-aarch64\n"})
+    named = {"EDGELLM_INSTRUCTIONS": str(counts(tmp_path, 5)), "QEMU_CPU": "cortex-a72"}
+    assert "qemu-aarch64 (cortex-a72)" in open_emulated(named, root).infos[0].source
+    assert open_emulated({}, root) is None
