@@ -1,7 +1,7 @@
 # What both emulations need, fetched once into a cache folder. Sourced, not run.
 #
-# Needs no root. Debian's own tools do the work: apt-get and dpkg-deb fetch and unpack packages of
-# another architecture beside the machine's own, mmdebstrap makes the file system.
+# Needs no root, and Debian or a system made from it: apt-get and dpkg-deb fetch and unpack packages
+# of another architecture and release without touching the machine's own.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/edgellm/emulation
@@ -49,21 +49,31 @@ debian() {
         -o Dir::Etc::sourcelist="$place/sources.list" -o Dir::Etc::sourceparts=/dev/null
         -o Dir::State::lists="$place/lists" -o Dir::Cache::archives="$place/archives"
         -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=
-        -o Dir::State::status="$place/status" -o Acquire::Languages=none
+        -o Dir::State::status="$place/status" -o Dir::State::extended_states="$place/extended"
+        -o Acquire::Languages=none -o Debug::NoLocking=1
     )
     local program=$1
     shift
     "$program" "${options[@]}" "$@"
 }
 
+packages=(python3 libstdc++6 libgomp1 coreutils bash)
+
+# Nothing of it is configured or run on this machine, so that no emulator is needed to make it.
 make_rootfs() {
-    rm -rf "$cache/rootfs.new"
-    mmdebstrap --quiet --variant=extract --architectures=arm64 \
-        --include=python3,python3-minimal,libpython3-stdlib,libstdc++6,libgomp1,coreutils,bash,dash \
-        --aptopt='APT::Install-Recommends "false"' \
-        $release "$cache/rootfs.new" "deb [signed-by=$keyring] $(mirror) $release main"
-    mkdir -p "$cache"/rootfs.new/{proc,sys,dev,tmp,opt}
-    mv "$cache/rootfs.new" "$cache/rootfs"
+    local place=$cache/rootfs.new archive folder
+    rm -rf "$place"
+    mkdir -p "$place"/{proc,sys,dev,tmp,opt,usr/{bin,sbin,lib}}
+    for folder in bin sbin lib; do
+        ln -s "usr/$folder" "$place/$folder" # as every Debian has it; packages may still say /lib
+    done
+    debian deb arm64 apt-get update
+    debian deb arm64 apt-get install --download-only --no-install-recommends -y "${packages[@]}"
+    for archive in "$cache"/apt/deb-arm64/archives/*.deb; do
+        dpkg-deb --fsys-tarfile "$archive" | tar x -C "$place" --keep-directory-symlink
+    done
+    rm "$cache"/apt/deb-arm64/archives/*.deb
+    mv "$place" "$cache/rootfs"
 }
 
 # The board's wheels, at the board's versions, for the rootfs.
@@ -82,7 +92,7 @@ make_site() {
 }
 
 fetch_rootfs() {
-    need mmdebstrap mmdebstrap $keyring debian-archive-keyring
+    need apt-get apt dpkg-deb dpkg $keyring debian-archive-keyring
     step "$cache/rootfs/usr/bin/python$python" "an arm64 file system from Debian $release" make_rootfs
     step "$cache/rootfs/opt/site" "onnxruntime, numpy and tokenizers for aarch64" make_site
 }
