@@ -27,11 +27,22 @@ NOT_ANNOUNCED = "the kernel does not find this event in the core's PMU"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to ask the kernel for, in this order; the first leads the group."""
+    """What to ask the kernel for.
+
+    Attributes:
+        codes: Name to code, in this order; the first leads the group.
+        pmu: Which counts; None where the kernel lists none and may choose.
+        one_of_several: There are PMUs of other kinds of core.
+        split: Threads may run on those cores too.
+        emulator: Who makes the counts up; None on a real machine.
+        missing: What is not asked for, and why.
+    """
 
     codes: dict[str, Code]
     pmu: Pmu | None
     one_of_several: bool
+    split: bool
+    emulator: str | None
     missing: tuple[Unavailable, ...] = ()
 
     def event(self, code: Code, mode: Event) -> Event:
@@ -66,7 +77,7 @@ def open_hardware(
         descriptor, mode = _lead(open_event, wanted, wanted.codes[leader])
     except OSError as error:
         return None, tuple(_each(GENERIC, perf_event.why(error, root)))
-    descriptors = {_info(leader, wanted, mode, root): descriptor}
+    descriptors = {_info(leader, wanted, mode): descriptor}
     missing = list(wanted.missing)
     for name in names:
         try:
@@ -75,9 +86,10 @@ def open_hardware(
             full = error.errno in (errno.EINVAL, errno.ENOSPC)
             missing.append(Unavailable(name, NO_ROOM if full else perf_event.why(error, root)))
         else:
-            descriptors[_info(name, wanted, mode, root)] = member
+            descriptors[_info(name, wanted, mode)] = member
     counters = PerfCounters(descriptors, grouped=mode.grouped)
-    missing += _shed(counters)
+    if not wanted.split:  # else it may not run only because we are on a core of the other kind
+        missing += _shed(counters)
     return (counters if counters.infos else None), tuple(missing)
 
 
@@ -91,13 +103,14 @@ def find_wanted(affinity: frozenset[int], root: Path = Path("/")) -> Wanted:
     pmus = find_pmus(root)
     pmu = max(pmus, key=lambda one: one.covers(affinity), default=None)
     missing = []
-    if pmu and pmu.covers(affinity) < len(affinity):
+    split = pmu is not None and pmu.covers(affinity) < len(affinity)
+    if pmu and split:
         missing.append(Unavailable(f"cores outside {pmu.name}", _split(pmu, affinity)))
     codes, several = dict(GENERIC), len(pmus) > 1
     if pmu and several and pmu.name != "cpu" and ARM.keys() <= _announced(ARM, pmu):
         codes = dict(ARM)
-    core = find_core(pmu.cpus & affinity if pmu else affinity, root)
-    if emulation(root):
+    core, emulator = find_core(pmu.cpus & affinity if pmu else affinity, root), emulation(root)
+    if emulator:
         missing += _each(FURTHER, EMULATED)
     elif isinstance(core, str):
         missing += _each(FURTHER, core)
@@ -108,7 +121,7 @@ def find_wanted(affinity: frozenset[int], root: Path = Path("/")) -> Wanted:
         missing += _each((n for n in known if n not in there), NOT_ANNOUNCED)
         why = f"{core.name} has no such event of its own ({core.source})"
         missing += _each((name for name in FURTHER if name not in known), why)
-    return Wanted(codes, pmu, several, tuple(missing))
+    return Wanted(codes, pmu, several, split, emulator, tuple(missing))
 
 
 def _announced(codes: dict[str, Code], pmu: Pmu | None) -> set[str]:
@@ -149,16 +162,15 @@ def _lead(open_event: Open, wanted: Wanted, code: Code) -> tuple[int, Event]:
             event = dataclasses.replace(event, grouped=False)
 
 
-def _info(name: str, wanted: Wanted, mode: Event, root: Path) -> CounterInfo:
+def _info(name: str, wanted: Wanted, mode: Event) -> CounterInfo:
     code = wanted.codes[name]
     unit = f" {wanted.pmu.name}" if wanted.pmu else ""
     number = "" if code.generic else f" {code.announced or hex(code.config)}"
     source = f"perf_event_open{unit}{number}"
     source += f", {'user mode only' if mode.exclude_kernel else 'user and kernel'}"
-    emulator = emulation(root)
-    if emulator:
-        source += f"; {emulator}, emulated: {name} of no real core"
-    return CounterInfo(name, source, mode.exclude_kernel, emulated=emulator is not None)
+    if wanted.emulator:
+        source += f"; {wanted.emulator}, emulated: {name} of no real core"
+    return CounterInfo(name, source, mode.exclude_kernel, emulated=wanted.emulator is not None)
 
 
 def _shed(counters: PerfCounters) -> list[Unavailable]:

@@ -215,6 +215,16 @@ def test_two_clusters_count_by_the_pmu_of_the_cores_in_use(kernel, tmp_path):
     )
 
 
+def test_a_general_event_of_one_among_several_pmus_names_it(kernel, tmp_path):
+    pmus = {"cpu_atom": (10, "1", []), "cpu_core": (4, "0", [])}
+    root = cores(tmp_path, pmus=pmus)
+    fake = kernel(counters=0)  # as while this thread is on the other kind of core
+    counters, missing = open_hardware(open_event=fake, root=root)
+    assert fake.asked == [(TYPE_HARDWARE, 10 << 32), (TYPE_HARDWARE, 10 << 32 | 1)]
+    assert names(counters) == ["cycles", "instructions"]
+    assert "cores 0 are not counted" in missing[0].why
+
+
 def test_under_emulation_counts_say_so_and_further_events_are_not_made_up(kernel, pi_5):
     (pi_5 / "proc/device-tree").mkdir()
     (pi_5 / "proc/device-tree/model").write_text("linux,dummy-virt\0")
