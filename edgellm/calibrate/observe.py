@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgellm.graph.residual import entry, stream
 from edgellm.records.manifest import ModelFacts
 from edgellm.records.progress import Progress, silent
-from edgellm.runner.session import Session
+from edgellm.runner.session import Engine, Session
 from edgellm.runner.weights import WeightsFile
 
 Array = NDArray[np.float32]
@@ -69,7 +69,7 @@ def observe(
         ir.to_proto(copy).SerializeToString(),
         facts,
         weights=WeightsFile(weights),
-        threads=threads,
+        engine=Engine(threads),
         context=max(map(len, sequences)),
         outputs=names,
     )

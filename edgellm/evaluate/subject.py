@@ -12,7 +12,7 @@ from edgellm.records.manifest import MODEL_FILE, STAGE_FILE, TOKENIZER_FILE, Mod
 from edgellm.records.progress import Progress, silent
 from edgellm.records.quality import Evaluated
 from edgellm.runner.load import open_bundle
-from edgellm.runner.session import Session
+from edgellm.runner.session import Engine, Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,6 @@ def _open_stage(path: Path, progress: Progress) -> Subject:
         record.provenance,
         read_tokenizer(path / TOKENIZER_FILE),
         lambda threads, context: Session(
-            path / MODEL_FILE, record.model, threads=threads, context=context
+            path / MODEL_FILE, record.model, engine=Engine(threads), context=context
         ),
     )

@@ -17,7 +17,7 @@ from edgellm.errors import BundleInvalid, ParityExceeded
 from edgellm.export.weights import Weights
 from edgellm.records.manifest import MODEL_FILE, ModelFacts
 from edgellm.records.progress import Progress, silent
-from edgellm.runner.session import Session
+from edgellm.runner.session import Engine, Session
 
 # (batch, sequence, past). onnxruntime takes a batch of one where several tokens meet a past.
 SHAPES = ((2, 8, 0), (1, 5, 11), (2, 1, 24))
@@ -167,7 +167,9 @@ def measure_parity(
     worst = top = 0.0
     for expected in reference.shapes:
         batch, count = expected.ids.shape
-        session = Session(folder / MODEL_FILE, model, threads=threads, context=count, batch=batch)
+        session = Session(
+            folder / MODEL_FILE, model, engine=Engine(threads), context=count, batch=batch
+        )
         if expected.past:
             session.forward(expected.ids[:, : expected.past])
         logits = session.forward(expected.ids[:, expected.past :], every_position=True)
@@ -184,7 +186,7 @@ def measure_parity(
 
 def _equal_greedy(folder: Path, model: ModelFacts, reference: Reference, threads: int) -> int:
     context = len(reference.prompt) + len(reference.greedy)
-    session = Session(folder / MODEL_FILE, model, threads=threads, context=context)
+    session = Session(folder / MODEL_FILE, model, engine=Engine(threads), context=context)
     logits = session.prefill(reference.prompt)
     for equal, token in enumerate(reference.greedy):
         if int(logits.argmax()) != token:

@@ -6,7 +6,16 @@ A metric's value is in the record's unit (nanoseconds, bytes, counts); ``show`` 
 import math
 from dataclasses import dataclass
 
-from edgellm.records.samples import CYCLES, INSTRUCTIONS, REFERENCE_CYCLES
+from edgellm.records.samples import (
+    BRANCH_MISSES,
+    BUS_ACCESSES,
+    CYCLES,
+    INSTRUCTIONS,
+    L1D_REFILLS,
+    LLC_REFILLS,
+    REFERENCE_CYCLES,
+    STALLED_CYCLES,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +34,7 @@ class Unit:
 
 MILLISECONDS = Unit("ms", 1e6, True, "faster", "slower")
 MEBIBYTES = Unit("MiB", 2**20, True, "smaller", "larger")
+JOULES = Unit("J", 1, True, "less", "more")
 TOKENS_PER_S = Unit("tok/s", 1, False, "faster", "slower")
 MILLIONS = Unit("M", 1e6, True, "fewer", "more")
 PER_CYCLE = Unit("", 1, False, "higher", "lower")
@@ -91,6 +101,11 @@ COUNTER_LABELS = {
     CYCLES: "cycles",
     REFERENCE_CYCLES: "reference cycles",
     INSTRUCTIONS: "instructions",
+    STALLED_CYCLES: "stalled cycles",
+    L1D_REFILLS: "L1D refills",
+    LLC_REFILLS: "last-level refills",
+    BRANCH_MISSES: "branch misses",
+    BUS_ACCESSES: "bus accesses",
 }
 
 QUALITY = {
@@ -128,6 +143,7 @@ def _all() -> tuple[Metric, ...]:
         *times,
         *counts,
         Metric("decode_ipc", "IPC of decode", PER_CYCLE),
+        Metric("joules_per_token", "energy, per output token", JOULES),
         *QUALITY.values(),
     )
 

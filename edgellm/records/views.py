@@ -33,21 +33,24 @@ class StageWork:
 
 @dataclass(frozen=True, slots=True)
 class StagedPhase:
-    """One call of the model, stage by stage: a prefill, or a decode step at some depth.
+    """Calls of the model, stage by stage: a prefill, or decode steps at some depth.
 
     Attributes:
         phase: What kind of call.
-        context_tokens: Tokens in the cache before it.
-        tokens: Tokens that it takes.
-        stages: In the order of the graph; ``wall_ns`` has an entry per repetition.
+        context_tokens: Tokens in the cache before the first call.
+        calls: Calls of one repetition: the chunks of a prefill, or the decode steps.
+        stages: In the order of the graph; ``tokens`` are of all calls of a repetition.
+        cut: What the cuts cost in each repetition: parts that do nothing, one after each stage,
+            called and timed as the stages are. As much is in the stages' time.
         whole_ns: The uncut graph on the same tokens, in turn with the cut one; empty where memory
             did not allow both.
     """
 
     phase: Phase
     context_tokens: int
-    tokens: int
+    calls: int
     stages: tuple[StageSamples, ...]
+    cut: StageSamples
     whole_ns: tuple[int, ...] = ()
 
 
@@ -57,13 +60,12 @@ class StagedView:
 
     Attributes:
         phases: Prefill, then decode at each depth.
-        cut_ns: What a part costs that does nothing: one entry per sample. It is in every stage.
-        max_abs_difference: Largest difference between a logit of the cut and of the whole graph.
+        max_abs_difference: Largest difference between a logit of the cut and of the whole graph;
+            None where memory did not allow both.
     """
 
     phases: tuple[StagedPhase, ...]
-    cut_ns: tuple[int, ...]
-    max_abs_difference: float
+    max_abs_difference: float | None
 
 
 @dataclass(frozen=True, slots=True)

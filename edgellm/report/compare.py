@@ -188,8 +188,8 @@ def _rows(reports: Sequence[Named]) -> list[Row]:
     rows = []
     for name, metric in METRICS.items():
         found = [values[name] for values in series]
-        if all(isinstance(values, Unavailable) for values in found) and name in COUNTED:
-            continue  # the notes say once that the counter is not there
+        if all(isinstance(values, Unavailable) for values in found) and name in OPTIONAL:
+            continue  # the notes say once that the counter or the sensor is not there
         changes = (
             _change(metric, values, found[0], _unlike(name, named.report, reports[0].report))
             for values, named in zip(found[1:], reports[1:], strict=True)
@@ -202,6 +202,9 @@ COUNTED = {
     stage_metric(stage.name, counter): counter for stage in STAGES for counter in COUNTER_LABELS
 } | {"decode_ipc": INSTRUCTIONS}
 """Metrics that come from a counter, and which."""
+
+OPTIONAL = {*COUNTED, "joules_per_token"}
+"""Metrics that many machines do not give."""
 
 EVALUATION = ("text", "context_tokens", "stride_tokens", "feeding")
 """What must be equal in two evaluations for their figures to be compared."""

@@ -1,7 +1,10 @@
 """``edgellm-run BUNDLE COMMAND``: the board's command line.
 
-``edgellm run`` on the host is the same code, so a bundle behaves alike in both places.
+``edgellm run`` on the host is the same code, so a bundle behaves alike in both places. What needs
+onnxruntime is imported by the commands that do, so that ``doctor`` runs where importing it crashes.
 """
+
+from __future__ import annotations
 
 import argparse
 import dataclasses
@@ -13,37 +16,38 @@ import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import edgellm
 from edgellm.errors import EdgellmError, ParityExceeded, UsageError
 from edgellm.measure.memory import peak_rss_bytes
-from edgellm.records import codec, folder
+from edgellm.records import codec
 from edgellm.records.manifest import MANIFEST_FILE
-from edgellm.records.progress import Progress
-from edgellm.runner import cpus, golden, inspect_text
-from edgellm.runner.generate import Ending, Generation, Result
-from edgellm.runner.load import Bundle, open_bundle
-from edgellm.runner.sampling import Sampling
-from edgellm.runner.session import Session
-from edgellm.runner.text import from_utf8, prompt_ids
+from edgellm.runner import bench_command, doctor_command
+from edgellm.runner.options import json_option, machine_options, pin, progress
 
-SPEAK_SECONDS = 2.0  # work shorter than this says nothing, longer work speaks this often
+if TYPE_CHECKING:
+    from edgellm.runner.generate import Result
+    from edgellm.runner.load import Bundle
+    from edgellm.runner.session import Session
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Command:
-    """A command: what it is for, its options, and what it does."""
+    """A command: what it is for, its options, what it does, and whether to a bundle."""
 
     help: str
     add_options: Callable[[argparse.ArgumentParser], None]
     execute: Callable[[argparse.Namespace], None]
     examples: tuple[str, ...]
+    takes_bundle: bool = True
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the board's command line and exit."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0] in COMMANDS and not COMMANDS[arguments[0]].takes_bundle:
+        sys.exit(run_one(arguments[0], arguments[1:], "edgellm-run"))
     home = _home()
     if home and (not arguments or arguments[0] in COMMANDS):
         arguments.insert(0, str(home))
@@ -57,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     metavar = "|".join(COMMANDS)
     subparsers = parser.add_subparsers(dest="command", metavar=metavar, required=True)
     for name, command in COMMANDS.items():
-        prog = f"edgellm-run BUNDLE {name}"
+        prog = f"edgellm-run BUNDLE {name}" if command.takes_bundle else f"edgellm-run {name}"
         first, *_ = command.help.splitlines()
         about = _about(command, prog)
         command.add_options(subparsers.add_parser(name, prog=prog, help=first, **about))
@@ -65,13 +69,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     sys.exit(_guarded(COMMANDS[parsed.command], parsed, "edgellm-run"))
 
 
-def run_one(name: str, argv: Sequence[str]) -> int:
-    """Run one command as ``edgellm NAME BUNDLE ...`` on the host; return the exit code."""
-    command, prog = COMMANDS[name], f"edgellm {name}"
-    parser = argparse.ArgumentParser(prog=prog, **_about(command, f"{prog} BUNDLE"))
-    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="a folder or .edgellm file")
+def run_one(name: str, argv: Sequence[str], program: str = "edgellm") -> int:
+    """Run one command as ``edgellm NAME [BUNDLE] ...`` on the host; return the exit code."""
+    command, prog = COMMANDS[name], f"{program} {name}"
+    about = _about(command, f"{prog} BUNDLE" if command.takes_bundle else prog)
+    parser = argparse.ArgumentParser(prog=prog, **about)
+    if command.takes_bundle:
+        parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="a folder or .edgellm file")
     command.add_options(parser)
-    return _guarded(command, parser.parse_args(argv), "edgellm")
+    return _guarded(command, parser.parse_args(argv), program)
 
 
 def _about(command: Command, prog: str) -> dict[str, Any]:
@@ -120,6 +126,9 @@ def _guarded(command: Command, arguments: argparse.Namespace, prog: str) -> int:
 
 
 def _run_options(parser: argparse.ArgumentParser) -> None:
+    from edgellm.runner.sampling import Sampling
+
+    defaults = Sampling()
     prompt = parser.add_mutually_exclusive_group()
     prompt.add_argument("--prompt", help="text to answer; from stdin where neither is given")
     prompt.add_argument("--prompt-file", type=Path, help="file with the text to answer, in UTF-8")
@@ -137,7 +146,7 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
         ("repetition-penalty", float, "above 1 makes seen tokens less likely (1)"),
         ("seed", int, "start of the random numbers; another each time where not given"),
     ):
-        default = getattr(SAMPLING_DEFAULTS, name.replace("-", "_"))
+        default = getattr(defaults, name.replace("-", "_"))
         parser.add_argument(f"--{name}", type=kind, default=default, help=text)
     parser.add_argument(
         "--context", type=int, help="capacity in tokens; the model's maximum where not given"
@@ -146,6 +155,10 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from edgellm.runner.generate import Ending, Generation
+    from edgellm.runner.sampling import Sampling
+    from edgellm.runner.text import prompt_ids
+
     fields = [field.name for field in dataclasses.fields(Sampling)]
     sampling = Sampling(**{name: getattr(arguments, name) for name in fields})
     prompt = _prompt(arguments)
@@ -169,6 +182,8 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _prompt(arguments: argparse.Namespace) -> str:
+    from edgellm.runner.text import from_utf8
+
     if arguments.prompt is not None:
         return _text(arguments.prompt, "--prompt")
     if arguments.prompt_file is not None:
@@ -189,6 +204,8 @@ def _prompt(arguments: argparse.Namespace) -> str:
 
 def _text(argument: str, name: str) -> str:
     """Return a command line's text, whose bytes Python lets through as they are."""
+    from edgellm.runner.text import from_utf8
+
     return from_utf8(os.fsencode(argument), name)
 
 
@@ -220,9 +237,11 @@ def _summary(result: Result) -> str:
 
 
 def _selftest(arguments: argparse.Namespace) -> None:
+    from edgellm.runner import golden
+
     bundle, session, _ = _open(arguments, None)
     wanted = bundle.golden()
-    replays = golden.replay_all(session, wanted, _progress())
+    replays = golden.replay_all(session, wanted, progress())
     good = all(replay.within(wanted.tolerance) for replay in replays)
     if arguments.json:
         record = {"equal": good, "tolerance": wanted.tolerance, "prompts": replays}
@@ -236,48 +255,11 @@ def _selftest(arguments: argparse.Namespace) -> None:
         )
 
 
-# Their defaults are the plan's own, so that parsing needs no harness; the help repeats them.
-PLAN_OPTIONS: Mapping[str, str] = {
-    "prompt-tokens": "length of the prompt (64)",
-    "output-tokens": "tokens to produce (32)",
-    "repetitions": "repetitions that count (5)",
-    "warmup": "repetitions before those, kept apart (1)",
-    "context": "capacity in tokens; what the workload needs where not given",
-}
-
-
-def _bench_options(parser: argparse.ArgumentParser) -> None:
-    for name, text in PLAN_OPTIONS.items():
-        parser.add_argument(f"--{name}", type=int, default=argparse.SUPPRESS, help=text)
-    parser.add_argument("-o", "--output", type=Path, help="report to write, with the raw samples")
-    parser.add_argument("--force", action="store_true", help="replace the report where it exists")
-    _machine_options(parser)
-    _json_option(parser)
-
-
-def _bench(arguments: argparse.Namespace) -> None:
-    from edgellm.runner import bench_text
-    from edgellm.runner.harness import Plan, measure_bundle
-
-    _pin(arguments)
-    if arguments.output:
-        folder.claim_output(arguments.output, force=arguments.force)
-    given = vars(arguments)
-    names = ("threads", *(name.replace("-", "_") for name in PLAN_OPTIONS))
-    plan = Plan(**{name: given[name] for name in names if name in given})
-    report = measure_bundle(arguments.bundle, plan, progress=_progress())
-    if arguments.output:
-        codec.write(arguments.output, report)
-    if arguments.json:
-        print(codec.dumps(report), end="")
-        return
-    print(bench_text.render(report))
-    if arguments.output:
-        print(f"\nreport: {arguments.output}")
-
-
 def _inspect(arguments: argparse.Namespace) -> None:
-    bundle = open_bundle(arguments.bundle, check=not arguments.no_check, progress=_progress())
+    from edgellm.runner import inspect_text
+    from edgellm.runner.load import open_bundle
+
+    bundle = open_bundle(arguments.bundle, check=not arguments.no_check, progress=progress())
     if arguments.json:
         print(codec.dumps(bundle.manifest), end="")
     else:
@@ -288,56 +270,26 @@ def _inspect(arguments: argparse.Namespace) -> None:
 
 
 def _common_options(parser: argparse.ArgumentParser) -> None:
-    _machine_options(parser)
+    machine_options(parser)
     _file_options(parser)
-
-
-def _machine_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--threads", type=int, default=0, help="threads; 0 is one per core (0)")
-    parser.add_argument("--cpus", help="cores to stay on, such as 0-3 or 4,5")
 
 
 def _file_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-check", action="store_true", help="trust the weights' SHA-256")
-    _json_option(parser)
-
-
-def _json_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    json_option(parser)
 
 
 def _open(arguments: argparse.Namespace, context: int | None) -> tuple[Bundle, Session, int]:
     """Open the bundle and its model; return also how long that took, in nanoseconds."""
-    _pin(arguments)
+    from edgellm.runner.load import open_bundle
+
+    pin(arguments)
     start_ns = time.perf_counter_ns()
-    bundle = open_bundle(arguments.bundle, check=not arguments.no_check, progress=_progress())
+    bundle = open_bundle(arguments.bundle, check=not arguments.no_check, progress=progress())
     session = bundle.session(threads=arguments.threads, context=context)
     return bundle, session, time.perf_counter_ns() - start_ns
 
 
-def _pin(arguments: argparse.Namespace) -> None:
-    if arguments.threads < 0:
-        raise UsageError(f"threads {arguments.threads} is not possible: it must be 0 or more")
-    if arguments.cpus is not None:
-        cores = cpus.parse(arguments.cpus)
-        cpus.pin(cores)
-        arguments.threads = arguments.threads or len(cores)
-
-
-def _progress() -> Progress:
-    spoke = time.monotonic()
-
-    def report(what: str, done: int, total: int) -> None:
-        nonlocal spoke
-        now = time.monotonic()
-        if now - spoke >= SPEAK_SECONDS:
-            spoke = now
-            print(f"{what} {done} of {total}", file=sys.stderr)
-
-    return report
-
-
-SAMPLING_DEFAULTS = Sampling()
 COMMANDS: Mapping[str, Command] = {
     "run": Command(
         "Answer a prompt, shown as it comes.",
@@ -355,19 +307,27 @@ COMMANDS: Mapping[str, Command] = {
         ("", "--threads 1"),
     ),
     "bench": Command(
-        "Measure the stages of an answer, in time and cycles.\n\n"
-        "Every repetition runs the same: tokenize, prefill, then output tokens one by one\n"
-        "(greedy, stop tokens ignored), then detokenize. Time and cycles are read at each\n"
-        "boundary. TTFT is tokenize + prefill + first sample; loading is not in it.",
-        _bench_options,
-        _bench,
-        ("-o report.json", "--prompt-tokens 512 --threads 1 -o report.json"),
+        bench_command.HELP,
+        bench_command.add_options,
+        bench_command.execute,
+        (
+            "-o report.json",
+            "--depth 0,512 --threads 1 -o report.json",
+            "--clock",
+        ),
     ),
     "inspect": Command(
         "Check every file, and show what the bundle says of itself.",
         _file_options,
         _inspect,
         ("", "--json"),
+    ),
+    "doctor": Command(
+        doctor_command.HELP,
+        doctor_command.add_options,
+        doctor_command.execute,
+        ("", "--json"),
+        takes_bundle=False,
     ),
 }
 

@@ -19,6 +19,16 @@ TEXT = (
 )
 
 
+def ids(tokenizer: Tokenizer, tokens: int) -> list[int]:
+    """Return the first ``tokens`` token ids of the text, repeated as often as it takes."""
+    found: list[int] = []
+    text = TEXT
+    while len(found) < tokens:
+        found = tokenizer.encode(text).ids
+        text += text
+    return found[:tokens]
+
+
 def of_length(tokenizer: Tokenizer, tokens: int) -> str:
     """Return a text that the tokenizer cuts into exactly ``tokens`` tokens.
 

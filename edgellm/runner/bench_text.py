@@ -4,9 +4,10 @@ from collections.abc import Iterable
 
 from edgellm.records.metrics import Series, Summary, multiplexed, series_of, summarize
 from edgellm.records.report import Report
-from edgellm.records.samples import CYCLES, INSTRUCTIONS, REFERENCE_CYCLES, Unavailable
+from edgellm.records.samples import INSTRUCTIONS, StageSamples, Unavailable
 from edgellm.records.units import COUNTER_LABELS, METRICS, STAGES, stage_metric
-from edgellm.runner import cautions
+from edgellm.runner import cautions, stage_text
+from edgellm.runner.stage_text import counter_of
 
 HEADLINE = (
     "ttft_ns",
@@ -22,33 +23,75 @@ HEADLINE = (
 )
 
 
-def render(report: Report) -> str:
-    """Return the report for people: headline, stages, what is missing, cautions.
+def render(report: Report, *, layers: bool = False) -> str:
+    """Return the report for people: headline, stages, roofs, what is missing, cautions.
 
     Values are medians over repetitions ± median absolute deviation.
+
+    Args:
+        report: Of a bench run.
+        layers: Show each layer by itself.
     """
     machine = report.environment
     series = series_of(report)
-    lines = [
-        f"{report.bundle.name}  {report.bundle.digest[:12]}  {report.started_utc}",
-        f"{machine.name}, {report.workload.describe()}; median ± MAD",
-        "",
-        *aligned([METRICS[name].label, _cell(name, series[name])] for name in HEADLINE),
-        "",
-        *aligned(_stages(report, series)),
+    blocks = [
+        [
+            f"{report.bundle.name}  {report.bundle.digest[:12]}  {report.started_utc}",
+            f"{machine.name}, {report.workload.describe()}; median ± MAD",
+        ],
+        aligned([METRICS[name].label, _cell(name, series[name])] for name in HEADLINE),
+        aligned(_stages(report, series)),
+        _depths(report),
+        *stage_text.tables(report, layers=layers),
+        _roofs(report),
+        [*_sources(report), *_overhead(report)],
+        list(report.missing()),
+        [f"caution: {caution.sentence}" for caution in cautions.of(report)],
     ]
-    if report.counters:
-        lines.append("")
-        lines += [f"{COUNTER_LABELS[c.name]}: {c.source}" for c in report.counters]
-    lines += ["", *report.missing()] if report.unavailable else []
-    lines += ["", *(f"caution: {caution.sentence}" for caution in cautions.of(report))]
-    return "\n".join(lines).rstrip()
+    return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
-def counter_of(report: Report) -> str:
-    """Return the name of the counter that a report's cycles column shows."""
-    names = {info.name for info in report.counters}
-    return REFERENCE_CYCLES if REFERENCE_CYCLES in names else CYCLES
+def _depths(report: Report) -> list[str]:
+    """Decode at each depth: a long cache makes attention slower."""
+    lines = []
+    for depth in report.depths:
+        time = shown("decode_ns", summarize(_per_token(depth.samples)))
+        lines.append(f"decode step after {depth.context_tokens} tokens: {time}")
+    return lines
+
+
+def _roofs(report: Report) -> list[str]:
+    lines = []
+    for roof in report.roofs:
+        threads = "1 thread" if roof.threads == 1 else f"{roof.threads} threads"
+        rates = [f"reads {roof.read_bytes_per_s / 1e9:.1f} GB/s"]
+        rates += [f"{kind} {rate / 1e9:.0f} Gop/s" for kind, rate in roof.ops_per_s.items()]
+        lines.append(f"roof with {threads}: {', '.join(rates)} (probed after the run)")
+    return lines
+
+
+def _sources(report: Report) -> list[str]:
+    return [
+        f"{COUNTER_LABELS[c.name]}: {c.source}{' (EMULATED)' if c.emulated else ''}"
+        for c in report.counters
+    ]
+
+
+def _overhead(report: Report) -> list[str]:
+    """Say what reading the clock and the counters costs, against a decode step."""
+    decode = report.stage("decode")
+    if not report.boundary_ns or decode is None:
+        return []
+    boundary = summarize(report.boundary_ns).median
+    step = summarize(_per_token(decode)).median
+    return [
+        f"harness: {boundary / 1e3:.2f} us at each boundary, "
+        f"{100 * boundary / step:.3f} % of a decode step, in its time"
+    ]
+
+
+def _per_token(stage: StageSamples) -> list[float]:
+    return [ns / stage.tokens for ns in stage.wall_ns]
 
 
 def _stages(report: Report, series: dict[str, Series | Unavailable]) -> list[list[str]]:

@@ -3,9 +3,8 @@
 import contextlib
 import hashlib
 import json
-import os
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,11 +21,12 @@ from edgellm.measure.clock import Clock, Laps, StageTimer, monotonic
 from edgellm.records.machine import Memory
 from edgellm.records.manifest import BundleManifest
 from edgellm.records.progress import Progress, silent
-from edgellm.records.report import BundleFacts, Report, Workload
+from edgellm.records.report import BundleFacts, Depth, Report, Workload
 from edgellm.records.samples import StageSamples
 from edgellm.records.units import STAGES, Stage
 from edgellm.runner import bench_prompt, load
 from edgellm.runner.generate import LanguageModel
+from edgellm.runner.plan import Pace, Plan, until_precise
 from edgellm.runner.sampling import GREEDY, Sampler
 
 VERSIONS = {  # what decides speed beside the bundle
@@ -35,54 +35,6 @@ VERSIONS = {  # what decides speed beside the bundle
     "onnxruntime": ort.__version__,
     "tokenizers": tokenizers.__version__,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is asked of a bench run.
-
-    Attributes:
-        prompt_tokens: Length of the prompt, at least 1.
-        output_tokens: Tokens to produce, at least 2, so that there is a decode step.
-        repetitions: How many times the workload counts, at least 1.
-        warmup: How many times it runs before, kept apart.
-        threads: Threads of the session; 0 for one per core that this process may use.
-        context: Size of the key-value cache in tokens; what the workload needs where None.
-
-    Raises:
-        UsageError: A value is out of range.
-    """
-
-    prompt_tokens: int = 64
-    output_tokens: int = 32
-    repetitions: int = 5
-    warmup: int = 1
-    threads: int = 0
-    context: int | None = None
-
-    def __post_init__(self) -> None:
-        _at_least(1, "prompt tokens", self.prompt_tokens)
-        _at_least(2, "output tokens", self.output_tokens)
-        _at_least(1, "repetitions", self.repetitions)
-        _at_least(0, "warm-up repetitions", self.warmup)
-        _at_least(0, "threads", self.threads)
-        if self.context is not None:
-            _at_least(self.prompt_tokens + self.output_tokens, "context", self.context)
-
-    @property
-    def used_threads(self) -> int:
-        """Threads of the session, resolved."""
-        return self.threads or len(os.sched_getaffinity(0))
-
-    @property
-    def used_context(self) -> int:
-        """Size of the key-value cache in tokens, resolved."""
-        return self.context or self.prompt_tokens + self.output_tokens
-
-
-def _at_least(least: int, what: str, value: int) -> None:
-    if value < least:
-        raise UsageError(f"{what} must be at least {least}, not {value}")
 
 
 class OpenedBundle(Protocol):
@@ -98,6 +50,9 @@ class OpenedBundle(Protocol):
 
     def session(self, *, threads: int, context: int | None) -> LanguageModel:
         """Open the model."""
+
+
+BOUNDARIES, BOUNDARY_SAMPLES = 200, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +75,7 @@ def measure_bundle(
     *,
     machine: Machine = THIS_MACHINE,
     open_bundle: Callable[[Path], OpenedBundle] = load.open_bundle,
+    pace: Pace | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Load a bundle once and run the workload; nothing is kept of an interrupted run.
@@ -131,10 +87,11 @@ def measure_bundle(
         plan: How much to run.
         machine: Where time and counts come from.
         open_bundle: Opens ``path``.
+        pace: Says before each repetition whether to run it; by the plan where None.
         progress: Told after each repetition.
 
     Returns:
-        The raw samples with the machine's state before and after.
+        The raw samples with the machine's state before, during and after.
 
     Raises:
         UsageError: The bundle does not exist or the workload does not fit its context.
@@ -149,12 +106,13 @@ def measure_bundle(
         model = bundle.session(threads=plan.used_threads, context=plan.used_context)
         timer.lap("load")
         loaded_rss = memory.rss_bytes(machine.root)
-        samples = Samples(timer.take())
-        prompt = bench_prompt.of_length(bundle.tokenizer, plan.prompt_tokens)
-        for done in range(plan.warmup + plan.repetitions):
-            progress("measuring", done, plan.warmup + plan.repetitions)
-            output = _repetition(bundle.tokenizer, model, prompt, plan.output_tokens, timer)
-            samples.add(timer.take(), output, warmup=done < plan.warmup)
+        run = Run(bundle.tokenizer, model, timer, machine.clock, plan, progress)
+        run.workload(pace or until_precise(plan, machine.clock))
+        if not run.samples.outputs:
+            raise UsageError("no repetition was run that counts: let it run longer")
+        for depth in plan.depths:
+            run.depth(depth)
+        boundary_ns = _boundary(timer, machine.clock)
     kv_bytes = bundle.manifest.model.kv.bytes(plan.used_context)
     used = Memory(memory.peak_rss_bytes(machine.root), loaded_rss, kv_bytes, clean_peak=clean_peak)
     after = environment.state(machine.root)
@@ -163,14 +121,112 @@ def measure_bundle(
         tool_version=__version__,
         started_utc=started.isoformat(timespec="seconds"),
         bundle=_facts(bundle.manifest),
-        workload=_workload(plan, prompt),
+        workload=run.described(),
         environment=facts,
         counters=opened.counters.infos,
-        stages=samples.stages(plan),
+        stages=run.samples.stages(plan),
         memory=used,
-        output_sha256=tuple(samples.outputs),
+        output_sha256=tuple(run.samples.outputs),
         unavailable=(*opened.missing, *gaps),
+        start_ns=tuple(run.start_ns),
+        boundary_ns=boundary_ns,
+        depths=tuple(run.depths),
     )
+
+
+def _boundary(timer: StageTimer, clock: Clock) -> tuple[int, ...]:
+    """Return what one boundary costs, in nanoseconds: the mean of each of some rows of them."""
+    costs = []
+    for _ in range(BOUNDARY_SAMPLES):
+        timer.start()
+        since = clock()
+        for _ in range(BOUNDARIES):
+            timer.lap("boundary")
+        costs.append((clock() - since) // BOUNDARIES)
+    timer.start()
+    return tuple(costs)
+
+
+class Run:
+    """A loaded model under the workload.
+
+    Attributes:
+        samples: What the stages of each repetition took.
+        start_ns: When each repetition that counts began, on the clock.
+        depths: Decode at the plan's depths.
+    """
+
+    def __init__(
+        self,
+        tokenizer: tokenizers.Tokenizer,
+        model: LanguageModel,
+        timer: StageTimer,
+        clock: Clock,
+        plan: Plan,
+        progress: Progress,
+    ) -> None:
+        self.samples = Samples(timer.take())
+        self.start_ns: list[int] = []
+        self.depths: list[Depth] = []
+        self._tokenizer = tokenizer
+        self._model = model
+        self._timer = timer
+        self._clock = clock
+        self._plan = plan
+        self._progress = progress
+        self._prompt = bench_prompt.of_length(tokenizer, plan.prompt_tokens)
+
+    def workload(self, pace: Pace) -> None:
+        """Run the workload as often as the pace says."""
+        plan, decode_ns = self._plan, list[int]()
+        least = plan.warmup + plan.least_repetitions
+        while pace(decode_ns):
+            done = len(decode_ns)
+            self._progress("measuring", done, max(least, done + 1))
+            started = self._clock()
+            output = _repetition(
+                self._tokenizer, self._model, self._prompt, plan.output_tokens, self._timer
+            )
+            laps = self._timer.take()
+            decode_ns.append(sum(laps["decode"].step_ns))
+            self.samples.add(laps, output, warmup=done < plan.warmup)
+            if done >= plan.warmup:
+                self.start_ns.append(started)
+
+    def depth(self, depth: int) -> None:
+        """Measure decode steps that begin after ``depth`` tokens in the cache."""
+        plan, model = self._plan, self._model
+        steps = plan.output_tokens - 1
+        ids = bench_prompt.ids(self._tokenizer, depth + steps)
+        model.reset()
+        if depth:
+            self._progress(f"filling the cache with {depth} tokens", 0, 1)
+            model.prefill(ids[:depth])
+        laps: list[Laps] = []
+        more = until_precise(plan, self._clock)
+        while more([sum(lap.step_ns) for lap in laps]):
+            self._progress(f"measuring at depth {depth}", len(laps), plan.least_repetitions)
+            model.reset(depth)
+            self._timer.start()
+            for token in ids[depth:]:
+                model.step(token)
+                self._timer.lap("decode")
+            laps.append(self._timer.take()["decode"])
+        kept, warmups = laps[plan.warmup :], laps[: plan.warmup]
+        self.depths.append(Depth(depth, stage_samples("decode", steps, kept, warmups, steps=True)))
+
+    def described(self) -> Workload:
+        """Return the record of what was run."""
+        plan = self._plan
+        return Workload(
+            prompt_tokens=plan.prompt_tokens,
+            output_tokens=plan.output_tokens,
+            context_tokens=plan.used_context,
+            threads=plan.used_threads,
+            warmup=plan.warmup,
+            repetitions=len(self.samples.outputs),
+            prompt_sha256=hashlib.sha256(self._prompt.encode()).hexdigest(),
+        )
 
 
 def _repetition(
@@ -232,15 +288,35 @@ class Samples:
         )
 
     def _stage(self, stage: Stage, tokens: int) -> StageSamples:
-        kept = self._kept[stage.name]
-        return StageSamples(
-            stage=stage.name,
-            tokens=tokens,
-            wall_ns=tuple(sum(lap.step_ns) for lap in kept),
-            warmup_wall_ns=tuple(sum(lap.step_ns) for lap in self._warmups[stage.name]),
-            step_ns=tuple(tuple(lap.step_ns) for lap in kept) if stage.per_token else (),
-            counters={name: tuple(lap.counts[name] for lap in kept) for name in kept[0].counts},
-        )
+        kept, warmups = self._kept[stage.name], self._warmups[stage.name]
+        return stage_samples(stage.name, tokens, kept, warmups, steps=stage.per_token)
+
+
+def stage_samples(
+    stage: str,
+    tokens: int,
+    kept: Sequence[Laps],
+    warmups: Sequence[Laps] = (),
+    *,
+    steps: bool = False,
+) -> StageSamples:
+    """Return the record of a stage from its laps, one for each repetition.
+
+    Args:
+        stage: Its name.
+        tokens: Tokens that it handles in one repetition.
+        kept: Of the repetitions that count, at least one.
+        warmups: Of those that do not.
+        steps: Keep the time of every step.
+    """
+    return StageSamples(
+        stage=stage,
+        tokens=tokens,
+        wall_ns=tuple(sum(lap.step_ns) for lap in kept),
+        warmup_wall_ns=tuple(sum(lap.step_ns) for lap in warmups),
+        step_ns=tuple(tuple(lap.step_ns) for lap in kept) if steps else (),
+        counters={name: tuple(lap.counts[name] for lap in kept) for name in kept[0].counts},
+    )
 
 
 def _facts(manifest: BundleManifest) -> BundleFacts:
@@ -249,16 +325,4 @@ def _facts(manifest: BundleManifest) -> BundleFacts:
         digest=manifest.digest,
         bytes=sum(entry.bytes for entry in manifest.files),
         quality=manifest.quality,
-    )
-
-
-def _workload(plan: Plan, prompt: str) -> Workload:
-    return Workload(
-        prompt_tokens=plan.prompt_tokens,
-        output_tokens=plan.output_tokens,
-        context_tokens=plan.used_context,
-        threads=plan.used_threads,
-        warmup=plan.warmup,
-        repetitions=plan.repetitions,
-        prompt_sha256=hashlib.sha256(prompt.encode()).hexdigest(),
     )

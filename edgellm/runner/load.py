@@ -20,7 +20,7 @@ from edgellm.records.manifest import (
 from edgellm.records.progress import Progress, silent
 from edgellm.runner import requirements
 from edgellm.runner.members import Member, members
-from edgellm.runner.session import Session
+from edgellm.runner.session import Engine, Session
 from edgellm.runner.weights import WeightsFile
 
 NEEDED = (MODEL_FILE, TOKENIZER_FILE, GOLDEN_FILE)
@@ -42,12 +42,15 @@ class Bundle:
     files: Mapping[str, Member]
     tokenizer: Tokenizer
 
-    def session(self, *, threads: int = 0, context: int | None = None) -> Session:
+    def session(
+        self, *, threads: int = 0, context: int | None = None, shared: bool = False
+    ) -> Session:
         """Open the model; its weights are mapped from where they lie, never copied whole.
 
         Args:
             threads: Threads of onnxruntime; 0 for one per core.
             context: Capacity of the key-value cache in tokens; the model's maximum where None.
+            shared: Share threads and memory with other such sessions.
 
         Raises:
             UsageError: ``context`` is more than the model can do.
@@ -58,7 +61,7 @@ class Bundle:
             self.files[MODEL_FILE].read(),
             self.manifest.model,
             weights=WeightsFile(data.path, data.offset) if data else None,
-            threads=threads,
+            engine=Engine(threads, shared),
             context=context,
         )
 

@@ -43,7 +43,7 @@ class FusedRoute:
     ) -> None:
         self._session = session
         self._outputs = outputs
-        buffers = _cache_buffers(model.kv, context, batch)
+        buffers = cache_buffers(model.kv, context, batch)
         names = [f"{i}.{part}" for i in range(model.kv.layers) for part in ("key", "value")]
         self._cache = {
             name: ort.OrtValue.ortvalue_from_numpy(buffer)
@@ -94,7 +94,7 @@ class FusedRoute:
         return [value.numpy() for value in binding.get_outputs()[: 1 + len(self._outputs)]]
 
 
-def _cache_buffers(kv: KVLayout, context: int, batch: int) -> NDArray[np.generic]:
+def cache_buffers(kv: KVLayout, context: int, batch: int) -> NDArray[np.generic]:
     """Return ``(2 * layers, batch, kv_heads, context, head_dim)`` of memory that is not there yet.
 
     Huge pages are declined: each head's keys begin a page of their own, so the first token of a

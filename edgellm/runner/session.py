@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +24,28 @@ LACKING = re.compile(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """How onnxruntime runs a graph.
+
+    Attributes:
+        threads: Threads; 0 for one per available core.
+        shared: Take threads from one pool of the process, and memory from one arena, which all
+            such sessions share: then the threads of one do not wait for work while another runs,
+            and what one leaves in the caches serves the next.
+    """
+
+    threads: int = 0
+    shared: bool = False
+
+
 class Session:
     """Runs one model over a growing sequence of tokens.
 
     Args:
         graph: ``model.onnx``, with its external data beside it, or its bytes.
         model: The model's facts.
-        threads: Threads of onnxruntime; 0 for one per available core.
+        engine: How onnxruntime runs it.
         context: Capacity of the cache in tokens; the model's maximum where None.
         batch: Sequences that run side by side, of equal length. The fused route takes more than
             one only from an empty cache or token by token.
@@ -47,7 +63,7 @@ class Session:
         graph: Path | bytes,
         model: ModelFacts,
         *,
-        threads: int = 0,
+        engine: Engine | None = None,
         context: int | None = None,
         batch: int = 1,
         outputs: Sequence[str] = (),
@@ -58,7 +74,7 @@ class Session:
         self.context = check_context(context, model)
         self.fetched: dict[str, NDArray[np.float32]] = {}
         self._outputs = tuple(outputs)
-        session = _open(graph, threads, weights)
+        session = open_session(graph, engine or Engine(), weights)
         _check_facts(session, model)
         if isinstance(graph, Path):
             weights = WeightsFile(graph.with_name(WEIGHTS_FILE))
@@ -152,10 +168,31 @@ def _check_facts(session: ort.InferenceSession, model: ModelFacts) -> None:
         raise BundleInvalid(f"{model.name} has a context of {kv.max_context} tokens: it is damaged")
 
 
-def _open(graph: Path | bytes, threads: int, weights: WeightsFile | None) -> ort.InferenceSession:
+def open_session(
+    graph: Path | bytes, engine: Engine, weights: WeightsFile | None = None
+) -> ort.InferenceSession:
+    """Open a graph with the options that every session of the runner has.
+
+    Args:
+        graph: ``model.onnx``, or its bytes.
+        engine: How to run it.
+        weights: Where the external data of bytes lies.
+
+    Raises:
+        BundleInvalid: onnxruntime cannot open it.
+        UnsupportedModel: It lacks an operator.
+        UsageError: The process has a shared pool of another size.
+    """
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
+    if engine.shared:
+        _share(engine.threads)
+        options.add_session_config_entry("session.use_env_allocators", "1")
+    if _pool_threads:
+        _check_pool(engine.threads)
+        options.use_per_session_threads = False
+    else:
+        options.intra_op_num_threads = engine.threads
+        options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what fails is raised, in one sentence
     try:
         if weights and isinstance(graph, bytes):
@@ -167,6 +204,30 @@ def _open(graph: Path | bytes, threads: int, weights: WeightsFile | None) -> ort
         )
     except Exception as error:  # its kinds are not public
         raise _readable(error, graph) from error
+
+
+# onnxruntime makes its shared arena and pool once in a process, and with a pool opens no session
+# that has threads of its own. One thread is the caller's, and needs no pool.
+_arenas: list[ort.OrtMemoryInfo] = []
+_pool_threads: list[int] = []
+
+
+def _share(threads: int) -> None:
+    if not _arenas:
+        kind, use = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, ort.OrtMemType.DEFAULT
+        _arenas.append(ort.OrtMemoryInfo("Cpu", kind, 0, use))
+        ort.create_and_register_allocator(_arenas[0], None)
+    if threads != 1 and not _pool_threads:
+        ort.set_global_thread_pool_sizes(threads, 1)
+        _pool_threads.append(threads)
+
+
+def _check_pool(threads: int) -> None:
+    if threads not in (0, *_pool_threads):
+        raise UsageError(
+            f"this process shares {_pool_threads[0]} threads among its sessions, so none can have "
+            f"{threads}: measure in a process of its own"
+        )
 
 
 def _readable(error: Exception, graph: Path | bytes) -> Exception:

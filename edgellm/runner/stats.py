@@ -26,6 +26,12 @@ def median_interval(samples: Sequence[float]) -> Interval:
     return _between(_medians(samples, np.random.default_rng(SEED)))
 
 
+def half_width(samples: Sequence[float]) -> float:
+    """Return how far the interval of the median reaches from it at most, as a share of it."""
+    median, interval = float(np.median(samples)), median_interval(samples)
+    return max(interval.high - median, median - interval.low) / median if median else 0.0
+
+
 def ratio_interval(candidate: Sequence[float], reference: Sequence[float]) -> Interval:
     """Return the bootstrap interval of ``median(candidate) / median(reference)``.
 

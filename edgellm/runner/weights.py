@@ -7,11 +7,13 @@ file resident: on a 114 MiB file, 339 and 396 MiB of peak memory against 177. So
 references to its data are changed instead, which are a name and an offset in the protobuf.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnxruntime as ort
+
+from edgellm.runner.protobuf import fields, message
 
 # Field numbers of onnx.proto.
 MODEL_GRAPH = 7
@@ -22,8 +24,6 @@ ATTRIBUTE_GRAPH = 6
 TENSOR_EXTERNAL_DATA = 13
 ENTRY_KEY = 1
 ENTRY_VALUE = 2
-
-VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +72,9 @@ def relocate(graph: bytes, name: str, offset: int) -> bytes:
 def _moved(tensor: bytes, name: str, offset: int) -> bytes:
     facts: dict[bytes, bytes] = {}
     others = []
-    for field, raw, content in _fields(tensor):
+    for field, raw, content in fields(tensor):
         if field == TENSOR_EXTERNAL_DATA:
-            entry = {key: value for key, _, value in _fields(content)}
+            entry = {key: value for key, _, value in fields(content)}
             facts[entry[ENTRY_KEY]] = entry[ENTRY_VALUE]
         else:
             others.append(raw)
@@ -83,62 +83,14 @@ def _moved(tensor: bytes, name: str, offset: int) -> bytes:
     facts[b"location"] = name.encode()
     facts[b"offset"] = str(int(facts.get(b"offset", b"0")) + offset).encode()
     for key, value in facts.items():
-        entry_bytes = _message(ENTRY_KEY, key) + _message(ENTRY_VALUE, value)
-        others.append(_message(TENSOR_EXTERNAL_DATA, entry_bytes))
+        entry_bytes = message(ENTRY_KEY, key) + message(ENTRY_VALUE, value)
+        others.append(message(TENSOR_EXTERNAL_DATA, entry_bytes))
     return b"".join(others)
 
 
-def _rewritten(message: bytes, changes: dict[int, Callable[[bytes], bytes]]) -> bytes:
+def _rewritten(whole: bytes, changes: dict[int, Callable[[bytes], bytes]]) -> bytes:
     parts = []
-    for field, raw, content in _fields(message):
+    for field, raw, content in fields(whole):
         change = changes.get(field)
-        parts.append(_message(field, change(content)) if change else raw)
+        parts.append(message(field, change(content)) if change else raw)
     return b"".join(parts)
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Yield each field's number, its bytes as they stand, and the content of what has a length."""
-    at = 0
-    while at < len(message):
-        start = at
-        key, at = _varint(message, at)
-        wire, content = key & 7, b""
-        if wire == LENGTH:
-            size, at = _varint(message, at)
-            content = message[at : at + size]
-            at += size
-        elif wire == VARINT:
-            _, at = _varint(message, at)
-        elif wire in (FIXED64, FIXED32):
-            at += 8 if wire == FIXED64 else 4
-        else:
-            raise ValueError(f"wire type {wire} at byte {start}")
-        if at > len(message):
-            raise ValueError(f"the field at byte {start} is cut off")
-        yield key >> 3, message[start:at], content
-
-
-def _varint(message: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if at >= len(message):
-            raise ValueError(f"cut off at byte {at}")
-        byte = message[at]
-        value |= (byte & 0x7F) << shift
-        at += 1
-        if byte < 0x80:
-            return value, at
-        shift += 7
-
-
-def _message(field: int, content: bytes) -> bytes:
-    return _encoded(field << 3 | LENGTH) + _encoded(len(content)) + content
-
-
-def _encoded(value: int) -> bytes:
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

@@ -8,7 +8,7 @@ from edgellm.calibrate.observe import Watch, observe
 from edgellm.graph.residual import entry
 from edgellm.graph.stage_folder import load_graph, open_stage
 from edgellm.records.manifest import MODEL_FILE, WEIGHTS_FILE
-from edgellm.runner.session import Session
+from edgellm.runner.session import Engine, Session
 
 IDS = list(range(40, 60))
 STREAMS = Watch(range(3))
@@ -32,7 +32,7 @@ def test_the_stream_begins_with_the_embedding_and_ends_before_the_head(tiny_stag
     np.testing.assert_array_equal(stream[0], embedding[IDS])
     normed = stream[-1] / np.sqrt(np.square(stream[-1]).mean(axis=1, keepdims=True) + 1e-5)
     expected = normed * gamma @ embedding.T
-    session = Session(tiny_stage / MODEL_FILE, facts, threads=1)
+    session = Session(tiny_stage / MODEL_FILE, facts, engine=Engine(1))
     logits = session.forward(np.array([IDS], np.int64), every_position=True)
     np.testing.assert_allclose(logits[0], expected, atol=1e-3)
 

@@ -11,7 +11,17 @@ def test_a_bundle_is_measured_and_its_report_reads_back(tmp_path, tiny_stage):
     build_bundle(tiny_stage, bundle)
     result = CliRunner().invoke(
         command,
-        [str(bundle), "-o", str(output), "--prompt-tokens", "9", "--output-tokens", "3"],
+        [
+            str(bundle),
+            "-o",
+            str(output),
+            "--prompt-tokens",
+            "9",
+            "--output-tokens",
+            "3",
+            "--threads",
+            "1",
+        ],
     )
     assert result.exit_code == 0, result.output
     made = report.read(output)
@@ -27,7 +37,17 @@ def test_a_bundle_is_measured_and_its_report_reads_back(tmp_path, tiny_stage):
 def test_json_on_stdout_is_the_report_itself(tmp_path, tiny_stage):
     bundle, output = tmp_path / "tiny.edgellm", tmp_path / "r.json"
     build_bundle(tiny_stage, bundle)
-    few = ["--prompt-tokens", "9", "--output-tokens", "2", "--repetitions", "1", "--warmup", "0"]
+    few = [
+        "--quick",
+        "--prompt-tokens",
+        "9",
+        "--output-tokens",
+        "2",
+        "--repetitions",
+        "1",
+        "--warmup",
+        "0",
+    ]
     result = CliRunner().invoke(command, [str(bundle), "-o", str(output), "--json", *few])
     assert result.stdout == output.read_text()
 

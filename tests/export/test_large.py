@@ -18,7 +18,7 @@ from edgellm.export.architectures import ARCHITECTURES, DecoderShape
 from edgellm.export.decoder import build_decoder
 from edgellm.graph.stage_folder import save_graph
 from edgellm.records.manifest import KVLayout, ModelFacts
-from edgellm.runner.session import Session
+from edgellm.runner.session import Engine, Session
 
 SHAPE = DecoderShape(layers=8, hidden=2048, heads=16, kv_heads=4, head_dim=128, vocab=32000,
     max_context=64, norm_epsilon=1e-5, tied=True, window=None, rope_theta=1e4, rope_scaling=None)
@@ -58,7 +58,7 @@ save_graph(build_decoder("large", ARCHITECTURES["llama"], SHAPE, Weights()), fol
 written = peak_bytes()
 kv = KVLayout(SHAPE.layers, SHAPE.kv_heads, SHAPE.head_dim, "float32", SHAPE.max_context)
 facts = ModelFacts("large", "llama", "generate", SHAPE.vocab, SHAPE.hidden, kv, "fused", None, ())
-logits = Session(folder / "model.onnx", facts, threads=2).step(1)
+logits = Session(folder / "model.onnx", facts, engine=Engine(2)).step(1)
 finite = bool(np.isfinite(logits).all())
 print(json.dumps({"written": written, "opened": peak_bytes(), "finite": finite}))
 '''

@@ -13,7 +13,7 @@ from edgellm.export.architectures import ARCHITECTURES, DecoderShape
 from edgellm.export.decoder import build_decoder
 from edgellm.graph.stage_folder import StageFolder, finish_stage, open_stage, save_graph
 from edgellm.records.manifest import MODEL_FILE, TOKENIZER_FILE, KVLayout, ModelFacts, Step
-from edgellm.runner.session import Session
+from edgellm.runner.session import Engine, Session
 
 Array = NDArray[np.float32]
 
@@ -106,7 +106,7 @@ def logits(tmp_path: Path) -> Callable[[ir.Model, ModelFacts], Array]:
 
     def run(graph: ir.Model, facts: ModelFacts) -> Array:
         save_graph(graph, tmp_path)
-        session = Session(tmp_path / MODEL_FILE, facts, threads=1)
+        session = Session(tmp_path / MODEL_FILE, facts, engine=Engine(1))
         return session.forward(IDS, every_position=True).copy()
 
     return run

@@ -14,7 +14,7 @@ from edgellm.prune.anatomy import data, feed_forward
 from edgellm.prune.plan import LayerChoice, PrunePlan
 from edgellm.prune.pruning import Pruned, Request, prune
 from edgellm.records.manifest import MODEL_FILE, TOKENIZER_FILE, StageRecord, Step
-from edgellm.runner.session import Session
+from edgellm.runner.session import Engine, Session
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_a_pruned_model_is_smaller_and_runs(
     # One layer of 16 * (64 + 32 + 3 * 96) + 32, and 32 of 96 channels in two others, 48 each.
     assert pruned.parameters_before - pruned.parameters_after == 6176 + 2 * 32 * 48
     assert record.model.kv.layers == 2
-    session = Session(tmp_path / "out" / MODEL_FILE, record.model, threads=1)
+    session = Session(tmp_path / "out" / MODEL_FILE, record.model, engine=Engine(1))
     assert session.forward(np.array([[40, 41, 42]], np.int64)).shape == (1, 1, 258)
 
 

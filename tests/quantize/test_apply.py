@@ -13,7 +13,7 @@ from edgellm.graph.text import read_text
 from edgellm.quantize.pipeline import choose_scheme, quantize_stage
 from edgellm.quantize.scheme import SCHEMES
 from edgellm.records.manifest import MODEL_FILE, StageRecord
-from edgellm.runner.session import Session
+from edgellm.runner.session import Engine, Session
 
 IDS = np.arange(40, 52, dtype=np.int64)[None]
 
@@ -23,7 +23,7 @@ def quantized(stage: Path, output: Path, scheme: str, **options: Any) -> StageRe
 
 
 def logits(folder: Path, record: StageRecord) -> np.ndarray[Any, np.dtype[np.float32]]:
-    session = Session(folder / MODEL_FILE, record.model, threads=1)
+    session = Session(folder / MODEL_FILE, record.model, engine=Engine(1))
     return session.forward(IDS, every_position=True).copy()
 
 
@@ -75,7 +75,7 @@ def test_a_row_is_quantized_by_its_own_range(tiny_stage: Path, tmp_path: Path) -
     record = quantized(tiny_stage, tmp_path / "out", "int8-dynamic")
     at_once = logits(tmp_path / "out", record)
 
-    session = Session(tmp_path / "out" / MODEL_FILE, record.model, threads=1)
+    session = Session(tmp_path / "out" / MODEL_FILE, record.model, engine=Engine(1))
     one_by_one = [session.step(int(token)).copy() for token in IDS[0]]
 
     np.testing.assert_allclose(at_once[0], one_by_one, atol=1e-3)

@@ -11,7 +11,8 @@ from edgellm.records.manifest import BundleManifest, KVLayout, ModelFacts
 from edgellm.records.samples import CounterInfo, CounterSample, Unavailable
 from edgellm.runner import cautions
 from edgellm.runner.bench_prompt import TEXT
-from edgellm.runner.harness import Machine, Plan, measure_bundle
+from edgellm.runner.harness import Machine, measure_bundle
+from edgellm.runner.plan import Plan
 
 VOCAB = 8
 COST_NS = {"load": 5000, "prefill": 700, "decode": 30}

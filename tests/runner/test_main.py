@@ -182,7 +182,7 @@ def test_bench_writes_its_report(program, tmp_path):
 
     code, out, _ = program(
         *("bench", "--prompt-tokens", "4", "--output-tokens", "2", "--repetitions", "1"),
-        *("--warmup", "0", "-o", str(report)),
+        *("--warmup", "0", "--threads", "1", "-o", str(report)),
     )
 
     assert code == 0
@@ -194,7 +194,7 @@ def test_ctrl_c_ends_with_130(program, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("edgellm.runner.__main__.open_bundle", interrupt)
+    monkeypatch.setattr("edgellm.runner.load.open_bundle", interrupt)
 
     code, _, err = program("run", "--prompt", "hi")
 
@@ -215,7 +215,7 @@ def test_bench_says_its_defaults(program):
     _, out, _ = program("bench", "--help")
 
     plan = Plan()
-    for name in ("prompt_tokens", "output_tokens", "repetitions", "warmup"):
+    for name in ("prompt_tokens", "output_tokens", "warmup"):
         option = out.split(f"\n  --{name.replace('_', '-')} ")[1].split("\n  -")[0]
         assert f"({getattr(plan, name)})" in option
 
@@ -223,7 +223,7 @@ def test_bench_says_its_defaults(program):
 def test_bench_keeps_a_report_unless_forced(program, tmp_path):
     report = tmp_path / "report.json"
     report.write_text("kept")
-    few = ("bench", "-o", str(report), "--prompt-tokens", "9", "--output-tokens", "2")
+    few = ("bench", "--quick", "-o", str(report), "--prompt-tokens", "9", "--output-tokens", "2")
 
     code, _, err = program(*few)
 

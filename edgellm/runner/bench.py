@@ -1,0 +1,44 @@
+"""Looks into what a run measured as a whole: the graph's stages, its operators, the roofs."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from edgellm.errors import UnsupportedModel, UsageError
+from edgellm.records.progress import Progress
+from edgellm.records.report import Report
+from edgellm.records.samples import Unavailable
+from edgellm.records.views import Views
+from edgellm.runner.harness import THIS_MACHINE, Machine
+from edgellm.runner.load import open_bundle
+from edgellm.runner.plan import Plan
+from edgellm.runner.staged import measure_stages
+
+T = TypeVar("T")
+
+
+def look_into(
+    report: Report, path: Path, plan: Plan, progress: Progress, machine: Machine = THIS_MACHINE
+) -> Report:
+    """Return the report with its views, the graph's work, and the machine's roofs.
+
+    Args:
+        report: Of the whole, which stays as it is.
+        path: The same bundle.
+        plan: The same plan.
+        progress: Told about each view.
+        machine: Where time and counts come from.
+    """
+    bundle = open_bundle(path, check=False)  # checked when the whole was measured
+    missing: list[Unavailable] = []
+
+    def attempt(what: str, take: Callable[[], T]) -> T | None:
+        try:
+            return take()
+        except (UnsupportedModel, UsageError) as error:
+            missing.append(Unavailable(what, str(error)))
+            return None
+
+    staged = attempt("stages of the graph", lambda: measure_stages(bundle, plan, machine, progress))
+    return dataclasses.replace(report, views=Views(staged, (), tuple(missing)))
