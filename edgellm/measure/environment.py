@@ -2,17 +2,36 @@
 
 import os
 import platform
+import resource
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgellm.measure.memory import status_bytes
+from edgellm.measure import sysfs, throttle, vcgencmd
+from edgellm.measure.emulation import emulation
+from edgellm.measure.memory import fields
 from edgellm.measure.reference import cpuinfo
-from edgellm.records.machine import Environment, FrequencyPolicy, MachineState
+from edgellm.records.machine import CpuTime, Environment, FrequencyPolicy, MachineState
 from edgellm.records.samples import Unavailable
 
 MEMORY_FILE = "proc/meminfo"
 POLICIES = "sys/devices/system/cpu/cpufreq"
 ZONES = "sys/class/thermal"
+CPUINFO = "cpuinfo"
+
+# By the kernel's names: what decides which kernel a runtime takes.
+FEATURES = (
+    *("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme"),
+    *("sse4_2", "avx", "avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni"),
+    *("amx_tile", "amx_int8", "amx_bf16"),
+)
+# What the firmware of a virtual machine calls its vendor or product.
+HYPERVISORS = ("QEMU", "KVM", "VMware", "VirtualBox", "Virtual Machine", "Xen", "Amazon EC2")
+VIRTUAL_BOARD = "linux,dummy-virt"
+
+SECOND_NS = 1_000_000_000
+# Fields of the line "cpu" of /proc/stat, proc_stat(5); a guest's time is in user's already.
+USER, NICE, SYSTEM, _IDLE, _IOWAIT, IRQ, SOFTIRQ, STEAL = range(8)
 
 # "CPU part" of /proc/cpuinfo for Arm's own cores; Linux, arch/arm64/include/asm/cputype.h.
 ARM_PARTS = {
@@ -33,20 +52,52 @@ ARM_PARTS = {
 }
 
 
-def state(root: Path = Path("/")) -> MachineState:
-    """Read what changes while a machine works."""
-    total, free = (status_bytes(key, root, MEMORY_FILE) for key in ("SwapTotal", "SwapFree"))
-    load = _text(root / "proc/loadavg")
+def state(root: Path = Path("/"), ask: vcgencmd.Ask = vcgencmd.ask) -> MachineState:
+    """Read what changes while a machine works; for before and after, it may start a process.
+
+    Args:
+        root: Where ``proc`` and ``sys`` are; for tests.
+        ask: Asks a Raspberry Pi's firmware; for tests.
+    """
+    memory = fields(root / MEMORY_FILE)
     return MachineState(
-        load_average=float(load.split()[0]) if load else None,
-        memory_available_bytes=status_bytes("MemAvailable", root, MEMORY_FILE),
-        swap_used_bytes=None if total is None or free is None else total - free,
-        frequency_hz={
-            folder.name: hz
-            for folder in _folders(root / POLICIES, "policy*")
-            if (hz := _khz(folder / "scaling_cur_freq")) is not None
-        },
+        load_average=load_average(sysfs.text(root / "proc/loadavg") or ""),
+        memory_available_bytes=memory.get("MemAvailable"),
+        swap_used_bytes=swap_used(memory),
+        frequency_hz=_frequencies(root),
         temperature_celsius=_temperatures(root),
+        throttle=throttle.read(root, ask),
+        cpu_time=cpu_time(root),
+    )
+
+
+def load_average(text: str) -> float | None:
+    """Return the mean number of running tasks over a minute, from ``/proc/loadavg``."""
+    try:
+        return float(text.split(maxsplit=1)[0])
+    except (IndexError, ValueError):
+        return None
+
+
+def swap_used(memory: Mapping[str, int]) -> int | None:
+    """Return the bytes in swap, from ``/proc/meminfo``'s fields."""
+    total, free = memory.get("SwapTotal"), memory.get("SwapFree")
+    return None if total is None or free is None else total - free
+
+
+def cpu_time(root: Path = Path("/")) -> CpuTime | None:
+    """Return what all cores did since boot, and what of it was ours; None where it is not said."""
+    name, *rest = (sysfs.text(root / "proc/stat") or "none").partition("\n")[0].split()
+    if name != "cpu" or len(rest) <= STEAL or not all(part.isdecimal() for part in rest):
+        return None
+    tick_ns = SECOND_NS // os.sysconf("SC_CLK_TCK")
+    ticks = [int(part) for part in rest]
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    own_s = children.ru_utime + children.ru_stime
+    return CpuTime(
+        busy_ns=sum(ticks[i] for i in (USER, NICE, SYSTEM, IRQ, SOFTIRQ)) * tick_ns,
+        stolen_ns=ticks[STEAL] * tick_ns,
+        own_ns=time.process_time_ns() + round(own_s * SECOND_NS),
     )
 
 
@@ -68,19 +119,22 @@ def environment(
         The environment, and what it lacks with the reason.
     """
     facts = cpuinfo(root)
+    emulated = emulation(root)
     found = Environment(
         kernel=platform.release(),
         machine=platform.machine(),
         cpu_model=_cpu_model(facts),
         board=_board(root),
-        virtual="hypervisor" in facts.get("flags", "").split(),
+        virtual=emulated is not None or _virtual(facts, root),
         cores=os.cpu_count() or 1,
         affinity=tuple(sorted(os.sched_getaffinity(0))),
-        memory_bytes=status_bytes("MemTotal", root, MEMORY_FILE),
-        policies=tuple(_policy(folder) for folder in _folders(root / POLICIES, "policy*")),
+        memory_bytes=fields(root / MEMORY_FILE).get("MemTotal"),
+        policies=tuple(_policy(folder) for folder in policy_folders(root)),
         versions={"python": platform.python_version(), **versions},
         before=before,
         after=after,
+        emulation=emulated,
+        features=_features(facts),
     )
     return found, _missing(found)
 
@@ -103,49 +157,75 @@ def _cpu_model(facts: Mapping[str, str]) -> str | None:
     return named or (f"CPU part {part}" if part else None)
 
 
+def _features(facts: Mapping[str, str]) -> tuple[str, ...]:
+    named = {*facts.get("flags", "").split(), *facts.get("features", "").split()}
+    return tuple(feature for feature in FEATURES if feature in named)
+
+
+def _virtual(facts: Mapping[str, str], root: Path) -> bool:
+    if "hypervisor" in facts.get("flags", "").split():
+        return True
+    dmi = root / "sys/class/dmi/id"
+    names = " ".join(sysfs.text(dmi / name) or "" for name in ("sys_vendor", "product_name"))
+    return _device_tree(root) == VIRTUAL_BOARD or any(name in names for name in HYPERVISORS)
+
+
 def _board(root: Path) -> str | None:
     """The board's name: of the device tree on ARM, of the firmware on a PC."""
-    tree = _text(root / "proc/device-tree/model")
-    return (tree or _text(root / "sys/class/dmi/id/product_name") or "").strip("\0 ") or None
+    return _device_tree(root) or sysfs.text(root / "sys/class/dmi/id/product_name") or None
+
+
+def _device_tree(root: Path) -> str | None:
+    return sysfs.text(root / "proc/device-tree/model")
+
+
+def policy_folders(root: Path) -> list[Path]:
+    """Return the folders of the groups of cores that share a clock."""
+    return sysfs.folders(root / POLICIES, "policy*")
+
+
+def zone_folders(root: Path) -> dict[str, Path]:
+    """Return the folder of each thermal zone by ``N type``; two zones may share a type."""
+    return {
+        f"{zone.name.removeprefix('thermal_zone')} {sysfs.text(zone / 'type') or 'unnamed'}": zone
+        for zone in sysfs.folders(root / ZONES, "thermal_zone*")
+    }
 
 
 def _policy(folder: Path) -> FrequencyPolicy:
-    cpus = (_text(folder / "affected_cpus") or "").split()
+    cpus = (sysfs.text(folder / "affected_cpus") or "").split()
     return FrequencyPolicy(
         name=folder.name,
-        cpus=tuple(int(cpu) for cpu in cpus),
-        governor=_text(folder / "scaling_governor"),
+        cpus=tuple(int(cpu) for cpu in cpus if cpu.isdecimal()),
+        governor=sysfs.text(folder / "scaling_governor"),
         min_hz=_khz(folder / "scaling_min_freq"),
         max_hz=_khz(folder / "scaling_max_freq"),
     )
 
 
+def _frequencies(root: Path) -> dict[str, int]:
+    """What cpufreq claims; where there is none, what x86 writes into ``/proc/cpuinfo``."""
+    claimed = {
+        folder.name: hz
+        for folder in policy_folders(root)
+        if (hz := _khz(folder / "scaling_cur_freq")) is not None
+    }
+    if claimed:
+        return claimed
+    try:
+        return {CPUINFO: round(float(cpuinfo(root)["cpu mhz"]) * 1e6)}
+    except (KeyError, ValueError):
+        return {}
+
+
 def _temperatures(root: Path) -> dict[str, float]:
-    """Zone ``N type`` to its temperature; two zones may share a type."""
-    found = {}
-    for zone in _folders(root / ZONES, "thermal_zone*"):
-        value = _text(zone / "temp")
-        if value is not None and value.lstrip("-").isdecimal():
-            kind = _text(zone / "type") or "unnamed"
-            found[f"{zone.name.removeprefix('thermal_zone')} {kind}"] = int(value) / 1000
-    return found
-
-
-def _folders(parent: Path, pattern: str) -> list[Path]:
-    return sorted(parent.glob(pattern), key=lambda path: (len(path.name), path.name))
+    return {
+        name: value / 1000
+        for name, zone in zone_folders(root).items()
+        if (value := sysfs.integer(zone / "temp")) is not None
+    }
 
 
 def _khz(path: Path) -> int | None:
-    value = _text(path)
-    return int(value) * 1000 if value and value.isdecimal() else None
-
-
-def _text(path: Path) -> str | None:
-    """Return a file's text without the newline; None where it cannot be read.
-
-    Sensors answer with an error while their device sleeps, so this is no fault.
-    """
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
-        return None
+    value = sysfs.integer(path)
+    return None if value is None or value < 0 else value * 1000

@@ -1,7 +1,11 @@
 """Memory of this process, as the kernel keeps it."""
 
 import resource
+from dataclasses import dataclass
 from pathlib import Path
+
+STATUS = "proc/self/status"
+ROLLUP = "proc/self/smaps_rollup"
 
 RESET_PEAK = "5"  # proc(5), /proc/pid/clear_refs: sets the peak to what is resident now
 
@@ -26,15 +30,74 @@ def peak_rss_bytes(root: Path = Path("/")) -> int:
     return peak if peak is not None else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def status_bytes(key: str, root: Path, path: str = "proc/self/status") -> int | None:
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """What is in memory, by what backs it.
+
+    Attributes:
+        pss_bytes: Shared pages divided among those who share them; None before Linux 4.14.
+        anonymous_bytes: What no file backs.
+        file_bytes: What files back. Both are parts of the PSS where the kernel splits it (Linux
+            5.9), else of what is resident.
+    """
+
+    pss_bytes: int | None
+    anonymous_bytes: int | None
+    file_bytes: int | None
+
+
+def resident(root: Path = Path("/")) -> Resident:
+    """Return what of this process is in memory; it walks the page tables, so not while timing."""
+    rollup, status = fields(root / ROLLUP), fields(root / STATUS)
+    parts = [rollup.get(key) for key in ("Pss_Anon", "Pss_File")]
+    if None in parts:
+        parts = [status.get(key) for key in ("RssAnon", "RssFile")]
+    return Resident(rollup.get("Pss"), *parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """Page faults of this process since it began.
+
+    Attributes:
+        minor: Those that needed no disk.
+        major: Those that did.
+    """
+
+    minor: int
+    major: int
+
+
+def faults() -> Faults:
+    """Return the page faults so far."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return Faults(usage.ru_minflt, usage.ru_majflt)
+
+
+def status_bytes(key: str, root: Path, path: str = STATUS) -> int | None:
     """Return a ``key: N kB`` line of a proc file in bytes; None where it is missing."""
+    return fields(root / path).get(key)
+
+
+def fields(path: Path) -> dict[str, int]:
+    """Return the ``key: N kB`` lines of a proc file in bytes."""
     try:
-        lines = (root / path).read_text().splitlines()
+        return parse(path.read_text())
     except OSError:
-        return None
-    for line in lines:
-        name, _, rest = line.partition(":")
+        return {}
+
+
+def parse(text: str) -> dict[str, int]:
+    """Return the ``key: N kB`` lines of a text in bytes; other lines are left out.
+
+    Example:
+        >>> parse("Name: python\nVmRSS:  2 kB\nVmSwap: none kB\n")
+        {'VmRSS': 2048}
+    """
+    found = {}
+    for line in text.splitlines():
+        key, _, rest = line.partition(":")
         number = rest.removesuffix("kB").strip()
-        if name == key and number.isdecimal():
-            return int(number) * 1024
-    return None
+        if rest.endswith("kB") and number.isdecimal():
+            found[key] = int(number) * 1024
+    return found

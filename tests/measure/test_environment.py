@@ -1,6 +1,8 @@
+import os
+
 import pytest
 
-from edgellm.measure.environment import environment, state
+from edgellm.measure.environment import cpu_time, environment, state
 from edgellm.records.machine import FrequencyPolicy, MachineState
 
 CPUFREQ = "sys/devices/system/cpu/cpufreq"
@@ -76,3 +78,52 @@ def test_a_sensor_that_returns_garbage_is_left_out(pi_4):
     found = state(pi_4)
     assert found.temperature_celsius == {}
     assert found.frequency_hz == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("proc/device-tree/model", "linux,dummy-virt\0"),
+        ("sys/class/dmi/id/sys_vendor", "VMware, Inc.\n"),
+        ("sys/class/dmi/id/product_name", "KVM Virtual Machine\n"),
+    ],
+)
+def test_a_virtual_machine_on_arm_is_known_by_its_board(tmp_path, path, text):
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).write_text(text)
+    found, _ = environment(state(tmp_path), state(tmp_path), {}, tmp_path)
+    assert found.virtual
+
+
+def test_the_time_of_the_cores_is_kept_apart_from_what_was_stolen(tmp_path):
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/stat").write_text("cpu  100 10 50 9000 800 3 7 40 5 0\ncpu0 1 2 3\n")
+    tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    found = cpu_time(tmp_path)
+    assert (found.busy_ns, found.stolen_ns) == (170 * tick_ns, 40 * tick_ns)
+    assert found.own_ns > 0
+
+
+@pytest.mark.parametrize(
+    "text", ["", "cpu\n", "cpu  1 2 3\n", "cpu  a b c d e f g h\n", "intr 1\n"]
+)
+def test_a_truncated_account_of_time_is_unknown_not_zero(tmp_path, text):
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/stat").write_text(text)
+    assert cpu_time(tmp_path) is None
+
+
+def test_a_truncated_cpuinfo_names_what_it_can(pi_4):
+    (pi_4 / "proc/cpuinfo").write_text(
+        "processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd\nCPU pa"
+    )
+    found, missing = environment(state(pi_4), state(pi_4), {}, pi_4)
+    assert (found.cpu_model, found.features) == (None, ("asimd",))
+    assert [gap.what for gap in missing] == ["cpu model"]
+
+
+def test_a_folder_where_a_sensor_should_be_is_left_out(pi_4):
+    temperature = pi_4 / "sys/class/thermal/thermal_zone0/temp"
+    temperature.unlink()
+    temperature.mkdir()  # reading it fails, as a sensor does whose bus does not answer
+    assert state(pi_4).temperature_celsius == {}

@@ -1,3 +1,5 @@
+import mmap
+
 from edgellm.measure import memory
 
 STATUS = "Name:\tpython\nVmHWM:\t    1776 kB\nVmRSS:\t    1700 kB\n"
@@ -28,3 +30,30 @@ def test_a_reset_that_is_refused_is_told(tmp_path):
     (tmp_path / "proc/self").mkdir(parents=True)
     assert memory.reset_peak(tmp_path)
     assert (tmp_path / "proc/self/clear_refs").read_text() == "5"
+
+
+def test_what_is_resident_is_split_by_what_backs_it(tmp_path):
+    root = machine(tmp_path, STATUS)
+    rollup = (
+        "55-7f ---p 00000000 00:00 0    [rollup]\nPss: 40 kB\nPss_Anon: 30 kB\nPss_File: 10 kB\n"
+    )
+    (root / "proc/self/smaps_rollup").write_text(rollup)
+    assert memory.resident(root) == memory.Resident(40 * 1024, 30 * 1024, 10 * 1024)
+
+
+def test_an_older_kernel_splits_what_is_resident(tmp_path):
+    root = machine(tmp_path, STATUS + "RssAnon: 30 kB\nRssFile: 20 kB\n")
+    assert memory.resident(root) == memory.Resident(None, 30 * 1024, 20 * 1024)
+
+
+def test_a_kernel_that_says_nothing_leaves_it_unknown(tmp_path):
+    assert memory.resident(tmp_path) == memory.Resident(None, None, None)
+
+
+def test_touching_new_memory_faults_without_a_disk():
+    before = memory.faults()
+    fresh = mmap.mmap(-1, 64 * mmap.PAGESIZE)
+    for page in range(64):
+        fresh[page * mmap.PAGESIZE] = 1
+    assert memory.faults().minor > before.minor
+    assert memory.faults().major >= before.major
