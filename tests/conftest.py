@@ -209,3 +209,37 @@ def calibration_file(tmp_path: Path) -> Path:
     path = tmp_path / "calibration.txt"
     path.write_text("The quick brown fox jumps over the lazy dog. " * 24)
     return path
+
+
+MACHINES = Path(__file__).parent / "data/machines"
+FIRMWARE = "vcgencmd "
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """A recorded machine: where its files lie, and what its firmware answers."""
+
+    root: Path
+    answers: dict[str, str]
+
+    def ask(self, question: str) -> str | None:
+        return self.answers.get(question)
+
+
+@pytest.fixture
+def unpack_machine(tmp_path: Path) -> Callable[[str], Machine]:
+    """Unpack a machine of ``data/machines``: ``== PATH`` before each file's text."""
+
+    def unpack(name: str) -> Machine:
+        root, answers = tmp_path / name, {}
+        _origin, *files = (MACHINES / name / "machine.txt").read_text().split("\n== ")
+        for file in files:
+            path, _, text = file.partition("\n")
+            if path.startswith(FIRMWARE):
+                answers[path.removeprefix(FIRMWARE)] = text
+            else:
+                (root / path).parent.mkdir(parents=True, exist_ok=True)
+                (root / path).write_text(text)
+        return Machine(root, answers)
+
+    return unpack
