@@ -26,8 +26,10 @@ FEATURES = (
     *("amx_tile", "amx_int8", "amx_bf16"),
 )
 # What the firmware of a virtual machine calls its vendor or product.
-HYPERVISORS = ("QEMU", "KVM", "VMware", "VirtualBox", "Virtual Machine", "Xen", "Amazon EC2")
-VIRTUAL_BOARD = "linux,dummy-virt"
+HYPERVISORS = (
+    *("QEMU", "KVM", "VMware", "VirtualBox", "Virtual Machine", "Xen", "Parallels"),
+    *("Apple Virtualization", "Google Compute Engine", "Amazon EC2"),
+)
 
 SECOND_NS = 1_000_000_000
 # Fields of the line "cpu" of /proc/stat, proc_stat(5); a guest's time is in user's already.
@@ -167,16 +169,13 @@ def _virtual(facts: Mapping[str, str], root: Path) -> bool:
         return True
     dmi = root / "sys/class/dmi/id"
     names = " ".join(sysfs.text(dmi / name) or "" for name in ("sys_vendor", "product_name"))
-    return _device_tree(root) == VIRTUAL_BOARD or any(name in names for name in HYPERVISORS)
+    return any(name in names for name in HYPERVISORS)
 
 
 def _board(root: Path) -> str | None:
     """The board's name: of the device tree on ARM, of the firmware on a PC."""
-    return _device_tree(root) or sysfs.text(root / "sys/class/dmi/id/product_name") or None
-
-
-def _device_tree(root: Path) -> str | None:
-    return sysfs.text(root / "proc/device-tree/model")
+    tree = sysfs.text(root / "proc/device-tree/model")
+    return tree or sysfs.text(root / "sys/class/dmi/id/product_name") or None
 
 
 def policy_folders(root: Path) -> list[Path]:

@@ -153,8 +153,8 @@ def _hwmon(root: Path) -> Iterator[Candidate]:
         driver = sysfs.text(chip / "name") or chip.name
         powers = sorted((*chip.glob("power*_input"), *chip.glob("power*_average")))
         for path in powers:
-            label = sysfs.text(path.with_name(f"{path.name.split('_')[0]}_label"))
-            name = label or f"{driver} {path.name.split('_')[0]}"
+            channel, _, _ = path.name.partition("_")
+            name = f"{driver} {sysfs.text(path.with_name(f'{channel}_label')) or channel}"
             yield name, _opener(name, f"hwmon {driver}, power", MICRO, path)
         if not powers and driver.startswith("ina"):
             yield from _ina(chip, driver)

@@ -208,10 +208,11 @@ class Sampler:
         start_ns, spent_ns = self._clock(), _spent_ns()
         try:
             while True:
-                self._sample()
+                last = self._stop.is_set()
+                self._sample(every_meter=last)  # so that rails cover the run to its end
                 self._cost_ns = _spent_ns() - spent_ns
                 self._duration_ns = self._clock() - start_ns
-                if self._stop.is_set():
+                if last:
                     break
                 mean_s = self._cost_ns / len(self._samples) / SECOND_NS
                 self._interval_s = max(self._interval_s, mean_s / COST_SHARE)
@@ -221,11 +222,11 @@ class Sampler:
             for series in self._series:
                 series.meter.close()
 
-    def _sample(self) -> None:
+    def _sample(self, *, every_meter: bool) -> None:
         self._samples.append(self._sensors.sample(self._now()))
         for series in self._series:
             now = self._now()
-            if series.due(now):
+            if every_meter or series.due(now):
                 value = self._sensors.reading(f"power {series.meter.name}", series.meter.read)
                 if value is not None:
                     series.at_ns.append(now)

@@ -10,7 +10,10 @@ from edgellm.measure.vcgencmd import Ask, has_firmware
 
 FIRMWARE = "firmware"
 ALARM = "under-voltage alarm"
-FIRMWARE_FILE = "sys/devices/platform/soc*/soc*:firmware/get_throttled"
+FIRMWARE_FILES = (  # by the driver, and where it has always been
+    "sys/bus/platform/drivers/raspberrypi-firmware/*/get_throttled",
+    "sys/devices/platform/soc*/soc*:firmware/get_throttled",
+)
 HWMON = "sys/class/hwmon/*"
 COUNTS = "sys/devices/system/cpu/cpu*/thermal_throttle/{}_throttle_count"
 SCOPES = ("core", "package")  # a package's count stands in the folder of each of its cores
@@ -72,7 +75,7 @@ def sources(root: Path) -> dict[str, Sensor]:
     """Open what tells of throttling without starting a process."""
     volts = [p for p in root.glob(HWMON) if sysfs.text(p / "name") == "rpi_volt"]
     files = {
-        FIRMWARE: sorted(root.glob(FIRMWARE_FILE))[:1],
+        FIRMWARE: [path for pattern in FIRMWARE_FILES for path in root.glob(pattern)][:1],
         ALARM: [path / "in0_lcrit_alarm" for path in volts],
         **{_events(scope): sorted(root.glob(COUNTS.format(scope))) for scope in SCOPES},
     }

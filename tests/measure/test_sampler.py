@@ -43,8 +43,8 @@ class Samples:
         self._done = threading.Semaphore(0)
         sample = Sampler._sample
 
-        def counted(sampler):
-            sample(sampler)
+        def counted(sampler, **options):
+            sample(sampler, **options)
             self._done.release()
 
         monkeypatch.setattr(Sampler, "_sample", counted)
@@ -167,11 +167,21 @@ def test_the_firmware_is_asked_at_most_once_a_second(put, samples):
     with Sampler(lambda: next(ticks), 0, root=root, interval_s=0.001, ask=ask) as sampler:
         samples.wait(5)
     (rail,) = sampler.timeline().rails
-    assert (rail.name, rail.watts) == ("PMIC", (1.8,))
-    assert asked == ["pmic_read_adc"] * 2  # to find it, and the first reading
+    assert (rail.name, rail.watts) == ("PMIC", (1.8, 1.8))
+    assert asked == ["pmic_read_adc"] * 3  # to find it, at the start, and at the end
 
 
 def test_an_error_in_the_block_stops_the_thread_and_goes_on(put):
     with pytest.raises(ZeroDivisionError), Sampler(monotonic, 0, root=put(BOARD), ask=silent):
         raise ZeroDivisionError
     assert "sampler" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_sensor_that_hangs_is_left_to_itself_and_said(put, monkeypatch):
+    answer = threading.Event()
+    monkeypatch.setattr(module, "STOP_S", 0.05)
+    monkeypatch.setattr(module.Sensors, "sample", lambda sensors, at_ns: answer.wait(10))
+    with Sampler(monotonic, monotonic(), root=put(BOARD), ask=silent) as sampler:
+        pass
+    assert "timeline" in [gap.what for gap in sampler.missing]
+    answer.set()
