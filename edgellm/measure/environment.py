@@ -35,6 +35,7 @@ SECOND_NS = 1_000_000_000
 # Fields of the line "cpu" of /proc/stat, proc_stat(5); a guest's time is in user's already.
 USER, NICE, SYSTEM, _IDLE, _IOWAIT, IRQ, SOFTIRQ, STEAL = range(8)
 
+ARM = "0x41"  # "CPU implementer"
 # "CPU part" of /proc/cpuinfo for Arm's own cores; Linux, arch/arm64/include/asm/cputype.h.
 ARM_PARTS = {
     "0xd03": "Cortex-A53",
@@ -154,8 +155,10 @@ def _missing(found: Environment) -> tuple[Unavailable, ...]:
 
 
 def _cpu_model(facts: Mapping[str, str]) -> str | None:
-    part = facts.get("cpu part")
-    named = facts.get("model name") or (ARM_PARTS.get(part) if part else None)
+    """The core's name; what some ARM kernels call the model ("ARMv8 Processor") says less."""
+    part = facts.get("cpu part", "")
+    own = facts.get("cpu implementer", ARM) == ARM
+    named = (ARM_PARTS.get(part) if own else None) or facts.get("model name")
     return named or (f"CPU part {part}" if part else None)
 
 

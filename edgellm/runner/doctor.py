@@ -120,8 +120,8 @@ def _machine(facts: Environment) -> Iterator[str]:
     state = facts.before
     if facts.emulation:
         yield (
-            f"{facts.emulation} makes this machine up: check answers and count instructions here, "
-            "measure time on the board itself"
+            f"this machine is emulated ({facts.emulation}): check answers and count instructions "
+            "here, measure time on the board itself"
         )
     elif facts.virtual:
         yield "this is a virtual machine, whose cores others may use: compare runs side by side"

@@ -2,7 +2,7 @@
 
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from edgellm.measure.power import POWER
 from edgellm.records.machine import FrequencyPolicy
@@ -70,13 +70,18 @@ def _counters(found: Diagnosis) -> Iterator[str]:
         yield f"{counter.name.replace('_', ' ')}: {counter.source}{rate}"
     if not found.counters:
         yield "none: time alone is measured"
-    uncounted: defaultdict[str, list[str]] = defaultdict(list)
-    for gap in found.uncounted:
-        uncounted[gap.why].append(gap.what.replace("_", " "))
-    for why, names in uncounted.items():
-        yield f"no {', '.join(names)}: {why}"
+    yield from _by_reason((f"no {gap.what}".replace("_", " "), gap.why) for gap in found.uncounted)
     level = "not known" if found.paranoid is None else str(found.paranoid)
     yield f"perf_event_paranoid: {level}"
+
+
+def _by_reason(gaps: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Say each reason once, after all that it holds for."""
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    for name, why in gaps:
+        names[why].append(name)
+    for why, those in names.items():
+        yield f"{', '.join(those)}: {why}"
 
 
 def _clock(found: Diagnosis, gap: Unavailable | None) -> Iterator[str]:
@@ -122,8 +127,12 @@ def _memory(found: Diagnosis) -> str:
 
 
 def _packages(found: Diagnosis) -> Iterator[str]:
-    for package in found.packages:
-        yield f"{package.package} {package.version or package.problem}"
+    there = [
+        f"{package.package} {package.version}" for package in found.packages if package.version
+    ]
+    if there:
+        yield ", ".join(there)
+    yield from _by_reason((p.package, p.problem) for p in found.packages if p.problem)
 
 
 def _not(gap: Unavailable | None) -> str:

@@ -54,6 +54,20 @@ def test_a_board_is_named_with_its_core_and_clocks(pi_4):
     assert missing == ()
 
 
+@pytest.mark.parametrize(
+    ("lines", "name"),
+    [
+        ("model name\t: ARMv8 Processor rev 4 (v8l)\nCPU part\t: 0xd03\n", "Cortex-A53"),
+        ("CPU implementer\t: 0x61\nCPU part\t: 0xd03\n", "CPU part 0xd03"),
+        ("CPU implementer\t: 0x41\nCPU part\t: 0xfff\n", "CPU part 0xfff"),
+    ],
+)
+def test_a_core_is_named_by_its_part_where_that_is_arms(pi_4, lines, name):
+    (pi_4 / "proc/cpuinfo").write_text(f"processor\t: 0\n{lines}")
+    found, _ = environment(state(pi_4), state(pi_4), {}, pi_4)
+    assert found.cpu_model == name
+
+
 def test_a_machine_that_says_nothing_has_reasons_in_place_of_values(tmp_path):
     found, missing = environment(state(tmp_path), state(tmp_path), {}, tmp_path)
     assert found.cpu_model is None

@@ -70,6 +70,14 @@ def test_a_healthy_machine_has_nothing_to_mend(text_of):
     assert text_of("raspberry-pi-4b").endswith("\n\nnothing to mend")
 
 
+def test_what_could_not_be_tried_is_said_once_for_all(text_of):
+    why = "not tried: no child process can be started here"
+    packages = (Imported("numpy", None, why), Imported("onnxruntime", None, why))
+    assert f"packages     numpy, onnxruntime: {why}" in text_of(
+        "raspberry-pi-4b", packages=packages
+    )
+
+
 def test_a_package_that_crashes_comes_first_in_the_advice(text_of):
     crash = Imported("onnxruntime", None, "its import ends Python by SIGILL", failed=True)
     text = text_of("raspberry-pi-3b", packages=(crash,))
