@@ -13,6 +13,7 @@ from edgellm.bundle import pack
 from edgellm.bundle.chat import Derived, derive
 from edgellm.bundle.runner_archive import runner_archive
 from edgellm.errors import UnsupportedModel, UsageError
+from edgellm.graph.inspect import stage_work
 from edgellm.graph.stage_folder import StageFolder, load_graph, open_stage, versions
 from edgellm.graph.text import read_tokenizer
 from edgellm.records import codec, folder
@@ -82,7 +83,8 @@ def build_bundle(
     stage = open_stage(stage_path, progress=progress)
     if not (stage_path / TOKENIZER_FILE).is_file():
         raise UsageError(f"{stage_path} has no {TOKENIZER_FILE}, so it cannot be bundled")
-    operators = _operators(stage)
+    graph = load_graph(stage)
+    operators = _operators(stage, graph.graph.opset_imports)
     tokenizer = read_tokenizer(stage_path / TOKENIZER_FILE)
     derived = _chat(stage, tokenizer)
     goldens = _golden(stage, tokenizer, derived.chat, progress)
@@ -99,6 +101,7 @@ def build_bundle(
             requires={**REQUIRES, **operators},
             chat=derived.chat,
             quality=codec.to_json(quality) if quality else {},
+            work=stage_work(graph, stage.record.model),
         )
         codec.write(small / MANIFEST_FILE, manifest)
         files = {entry.path: stage_path / entry.path for entry in kept}
@@ -108,8 +111,8 @@ def build_bundle(
     return Built(output, manifest, derived.note)
 
 
-def _operators(stage: StageFolder) -> dict[str, str]:
-    imports = {domain or "ai.onnx": version for domain, version in _imports(stage).items()}
+def _operators(stage: StageFolder, opsets: Mapping[str, int]) -> dict[str, str]:
+    imports = {domain or "ai.onnx": version for domain, version in opsets.items()}
     for domain in imports:
         if domain not in DOMAINS:
             raise UnsupportedModel(
@@ -117,10 +120,6 @@ def _operators(stage: StageFolder) -> dict[str, str]:
                 f"have (it has {', '.join(DOMAINS)}): export the model again"
             )
     return {OPERATORS + domain: f">={version}" for domain, version in sorted(imports.items())}
-
-
-def _imports(stage: StageFolder) -> Mapping[str, int]:
-    return load_graph(stage).graph.opset_imports
 
 
 def _chat(stage: StageFolder, tokenizer: Tokenizer) -> Derived:

@@ -5,6 +5,7 @@ the first of them, and read by both. Element-wise operators and norms count no M
 than a hundredth of the work of any decoder that fits a board.
 """
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import onnx_ir as ir
 from edgellm.errors import BundleInvalid
 from edgellm.graph import stages
 from edgellm.records.manifest import ModelFacts
+from edgellm.records.views import StageWork
 
 UNSTAGED = "graph"
 """Stage of every node in a graph of the standard route, where nodes carry none."""
@@ -144,12 +146,43 @@ def inspect(model: ir.Model, facts: ModelFacts, context_tokens: int = 0) -> Grap
         work = Work(
             sum(_parameters(node, value, facts) for value in new),
             sum(_bytes(value) for value in new),
-            _read_bytes(node),
+            sum(_read_bytes(node)),
             macs or 0,
         )
         stage = stages.of(node) or UNSTAGED
         nodes.append(NodeWork(node.name or "", node.op_type, stage, work, _has_float_weight(node)))
     return GraphWork(context_tokens, tuple(nodes), tuple(uncounted))
+
+
+def stage_work(model: ir.Model, facts: ModelFacts) -> tuple[StageWork, ...]:
+    """Return what each stage must move and compute, whatever runs through it, in graph order.
+
+    It travels in the bundle, since a board cannot read graphs; empty for a graph of the standard
+    route, whose nodes carry no stages.
+    """
+    found: dict[str, StageWork] = {}
+    for node in model.graph:
+        stage = stages.of(node)
+        if stage is None:
+            return ()
+        before = found.get(stage, StageWork(stage))
+        whole, looked_up = _read_bytes(node)
+        sums = dataclasses.replace(
+            before,
+            weight_bytes=before.weight_bytes + whole,
+            row_bytes=before.row_bytes + looked_up,
+        )
+        if node.op_type == "GroupQueryAttention":
+            window = node.attributes.get_int("local_window_size", -1)
+            found[stage] = dataclasses.replace(
+                sums,
+                kv_token_bytes=facts.kv.bytes(1) // facts.kv.layers,
+                context_macs=2 * _integer(node, "num_heads") * facts.kv.head_dim,
+                window_tokens=window if window is not None and window > 0 else None,
+            )
+        else:
+            found[stage] = dataclasses.replace(sums, macs=sums.macs + (_macs(node, facts, 0) or 0))
+    return tuple(found.values())
 
 
 def _weights(node: ir.Node) -> Iterator[tuple[int, ir.Value]]:
@@ -199,16 +232,21 @@ def _integer(node: ir.Node, attribute: str) -> int:
     return value
 
 
-def _read_bytes(node: ir.Node) -> int:
+def _read_bytes(node: ir.Node) -> tuple[int, int]:
+    """Return the bytes of weights that a call reads whole, and those that a token looks up."""
     if node.op_type in VIEWS:
-        return 0
+        return 0, 0
     rows = LOOKUPS.get(node.op_type, ())
-    total = 0
+    whole = looked_up = 0
     for index, value in enumerate(node.inputs):
         source = _source(value)
-        if source is not None:
-            total += _bytes(source) // (_shape(source)[0] if index in rows else 1)
-    return total
+        if source is None:
+            continue
+        if index in rows:
+            looked_up += _bytes(source) // _shape(source)[0]
+        else:
+            whole += _bytes(source)
+    return whole, looked_up
 
 
 def _macs(node: ir.Node, facts: ModelFacts, context_tokens: int) -> int | None:
@@ -228,7 +266,7 @@ def _macs(node: ir.Node, facts: ModelFacts, context_tokens: int) -> int | None:
 
 def _window(node: ir.Node, tokens: int) -> int:
     window = node.attributes.get_int("local_window_size", -1)
-    return tokens if window is None or window < 0 else min(tokens, window)
+    return tokens if window is None or window <= 0 else min(tokens, window)
 
 
 def _has_float_weight(node: ir.Node) -> bool:

@@ -134,10 +134,11 @@ def _figures(stage: StageSamples, per: int) -> dict[str, float]:
 
 
 def _demand(work: StageWork, tokens: int, phase: StagedPhase) -> tuple[int, int]:
-    calls = phase.calls if phase.phase == "prefill" else 1
-    # Steps of a repetition go on from each other: the middle one stands for them.
-    context = phase.context_tokens + (phase.calls // 2 if phase.phase == "decode" else 0)
-    return moved_bytes(work, tokens, context, calls=calls), operations(work, tokens, context)
+    """Return bytes and operations of a prefill, or of the middle one of a row of decode steps."""
+    decode = phase.phase == "decode"
+    context = phase.context_tokens + (phase.calls // 2 if decode else 0)
+    chunk = None if decode else phase.chunk_tokens
+    return moved_bytes(work, tokens, context, chunk=chunk), operations(work, tokens, context)
 
 
 def _added(a: Row, b: Row) -> Row:

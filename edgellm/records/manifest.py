@@ -2,6 +2,7 @@
 
 History of the formats:
     stage 1, bundle 1: first version.
+    bundle 2: the work of each stage of the graph.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from edgellm.records import codec, folder
 from edgellm.records.folder import FileEntry
+from edgellm.records.views import StageWork
 
 STAGE_FILE = folder.STAGE_FILE
 MANIFEST_FILE = folder.MANIFEST_FILE
@@ -172,12 +174,13 @@ class BundleManifest:
     """``manifest.json``: written last, so a bundle without it is unfinished.
 
     ``requires`` maps what the board needs (``python``, ``onnxruntime``, ...) to a version range;
-    ``quality`` is what ``evaluate`` stored, or empty.
+    ``quality`` is what ``evaluate`` stored, or empty; ``work`` what each stage of the graph must
+    move and compute, empty where the graph has no stages.
     """
 
     KIND: ClassVar[str] = "bundle"
-    SCHEMA: ClassVar[int] = 1
-    UPGRADES: ClassVar[Upgrades] = {}
+    SCHEMA: ClassVar[int] = 2
+    UPGRADES: ClassVar[Upgrades] = {1: dict}  # what is new has a default
 
     model: ModelFacts
     provenance: tuple[Step, ...]
@@ -185,6 +188,7 @@ class BundleManifest:
     requires: Mapping[str, str]
     chat: ChatTemplate | None = None
     quality: Mapping[str, Any] = field(default_factory=dict)
+    work: tuple[StageWork, ...] = ()
 
     @property
     def digest(self) -> str:

@@ -39,6 +39,7 @@ class StagedPhase:
         phase: What kind of call.
         context_tokens: Tokens in the cache before the first call.
         calls: Calls of one repetition: the chunks of a prefill, or the decode steps.
+        chunk_tokens: Most tokens of a call.
         stages: In the order of the graph; ``tokens`` are of all calls of a repetition.
         cut: What the cuts cost in each repetition: parts that do nothing, one after each stage,
             called and timed as the stages are. As much is in the stages' time.
@@ -49,6 +50,7 @@ class StagedPhase:
     phase: Phase
     context_tokens: int
     calls: int
+    chunk_tokens: int
     stages: tuple[StageSamples, ...]
     cut: StageSamples
     whole_ns: tuple[int, ...] = ()

@@ -7,23 +7,26 @@ and norms, which are small and stay in the caches.
 from edgellm.records.views import StageWork
 
 
-def moved_bytes(work: StageWork, tokens: int, context_tokens: int, *, calls: int = 1) -> int:
+def moved_bytes(
+    work: StageWork, tokens: int, context_tokens: int, *, chunk: int | None = None
+) -> int:
     """Return the bytes that a stage reads and writes.
 
     Weights are read once in each call, a row of each table for each token; keys and values are
-    written for each token, and those of all tokens so far are read once in each call.
+    written for each token, and those of all tokens so far are read once in each call, because a
+    kernel holds them against all tokens of the call at once.
 
     Args:
         work: Of the stage.
         tokens: Tokens of all calls together.
         context_tokens: Tokens in the cache before the first call.
-        calls: Calls that the tokens come in, equally large but for the last.
+        chunk: Most tokens of a call; all in one where None.
     """
-    size = -(-tokens // calls)
-    ends = [context_tokens + min(size * (call + 1), tokens) for call in range(calls)]
-    cached = sum(_seen(work, end) for end in ends)
+    size = chunk or tokens
+    ends = [min(start + size, tokens) for start in range(0, tokens, size)]
+    cached = sum(_seen(work, context_tokens + end) for end in ends)
     kept = work.kv_token_bytes * (tokens + cached)
-    return work.weight_bytes * calls + work.row_bytes * tokens + kept
+    return work.weight_bytes * len(ends) + work.row_bytes * tokens + kept
 
 
 def operations(work: StageWork, tokens: int, context_tokens: int) -> int:

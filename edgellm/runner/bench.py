@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from edgellm.errors import UnsupportedModel, UsageError
+from edgellm.records.machine import Roof
 from edgellm.records.progress import Progress
 from edgellm.records.report import Report
 from edgellm.records.samples import Unavailable
@@ -13,6 +14,7 @@ from edgellm.records.views import Views
 from edgellm.runner.harness import THIS_MACHINE, Machine
 from edgellm.runner.load import open_bundle
 from edgellm.runner.plan import Plan
+from edgellm.runner.roofs import measure_roofs
 from edgellm.runner.staged import measure_stages
 
 T = TypeVar("T")
@@ -41,4 +43,18 @@ def look_into(
             return None
 
     staged = attempt("stages of the graph", lambda: measure_stages(bundle, plan, machine, progress))
-    return dataclasses.replace(report, views=Views(staged, (), tuple(missing)))
+    roofs: tuple[Roof, ...] | Unavailable
+    if report.environment.emulation:
+        roofs = Unavailable("roofs", "an emulator's speed is no roof of any machine")
+    else:
+        progress("probing the machine", 0, 1)
+        roofs = measure_roofs(plan.used_threads, machine.root)
+    if isinstance(roofs, Unavailable):
+        missing.append(roofs)
+        roofs = ()
+    return dataclasses.replace(
+        report,
+        work=bundle.manifest.work,
+        roofs=roofs,
+        views=Views(staged, (), tuple(missing)),
+    )

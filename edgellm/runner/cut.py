@@ -87,13 +87,20 @@ def cut(model: bytes) -> tuple[Part, ...]:
     return tuple(_part(stage, nodes, graph, made, users, around) for stage, nodes in groups.items())
 
 
-def idle_part() -> bytes:
-    """Return a model that copies one float from ``in`` to ``out``."""
-    node = (
-        message(NODE_INPUT, b"in") + message(NODE_OUTPUT, b"out") + message(NODE_TYPE, b"Identity")
-    )
-    body = message(GRAPH_NODE, node) + message(GRAPH_NAME, b"idle")
-    body += _value(GRAPH_INPUT, b"in") + _value(GRAPH_OUTPUT, b"out")
+def idle_part(inputs: int, outputs: int) -> bytes:
+    """Return a model that does nothing with its inputs ``in0...``, and copies one to ``out0...``.
+
+    A call costs the more, the more it is given and gives; so it has as many of both as the stage
+    that it stands for.
+    """
+    takes = [b"in%d" % i for i in range(max(inputs, 1))]
+    gives = [b"out%d" % i for i in range(outputs)]
+    body = message(GRAPH_NAME, b"idle")
+    for name in gives:
+        node = message(NODE_INPUT, takes[0]) + message(NODE_OUTPUT, name)
+        body += message(GRAPH_NODE, node + message(NODE_TYPE, b"Identity"))
+    body += b"".join(_value(GRAPH_INPUT, name) for name in takes)
+    body += b"".join(_value(GRAPH_OUTPUT, name) for name in gives)
     opset = message(MODEL_OPSETS, number(OPSET_VERSION, IDLE_OPSET))
     return number(MODEL_IR, IDLE_IR) + opset + message(MODEL_GRAPH, body)
 

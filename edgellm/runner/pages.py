@@ -1,4 +1,4 @@
-"""Gives back memory that onnxruntime keeps mapped but does not need resident."""
+"""Where this process's memory lies: what onnxruntime need not keep, and huge pages."""
 
 import ctypes
 import os
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-MADV_DONTNEED = 4  # asm-generic/mman-common.h
+MADV_DONTNEED, MADV_HUGEPAGE, MADV_COLLAPSE = 4, 14, 25  # asm-generic/mman-common.h
 HEAD = re.compile(r"([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ \d+ *(.*)$")  # the path may be empty
 
 
@@ -35,6 +35,44 @@ def give_back(file: Path, smaps: Path = Path("/proc/self/smaps")) -> int:
         if libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), MADV_DONTNEED) == 0:
             dropped += size
     return dropped
+
+
+def collapse(root: Path = Path("/")) -> int:
+    """Move large anonymous mappings onto huge pages, as far as the kernel does it (Linux 6.1).
+
+    A decode step reads every weight once, and how fast depends on where its pages happen to lie:
+    the same graph opened twice in a process differed by up to 15 % on a virtual machine. On huge
+    pages the two come within 2 %, so that they can be compared.
+
+    Args:
+        root: Where ``proc`` and ``sys`` are; for tests.
+
+    Returns:
+        Bytes that were offered; 0 where the kernel has no huge pages.
+    """
+    try:
+        size = int((root / "sys/kernel/mm/transparent_hugepage/hpage_pmd_size").read_text())
+        maps = (root / "proc/self/maps").read_text(encoding="utf-8", errors="surrogateescape")
+    except (OSError, ValueError):
+        return 0
+    libc = ctypes.CDLL(None, use_errno=True)
+    offered = 0
+    for start, end in _anonymous(maps):
+        first, last = -(-start // size) * size, end // size * size
+        if first < last:
+            place, length = ctypes.c_void_p(first), ctypes.c_size_t(last - first)
+            libc.madvise(place, length, MADV_HUGEPAGE)
+            libc.madvise(place, length, MADV_COLLAPSE)  # what fails stays where it is
+            offered += last - first
+    return offered
+
+
+def _anonymous(maps: str) -> Iterator[tuple[int, int]]:
+    """Yield the address ranges of private memory that no file backs."""
+    for line in maps.splitlines():
+        match = HEAD.match(line)
+        if match and line.split()[1] == "rw-p" and match[3] in ("", "[heap]"):
+            yield int(match[1], 16), int(match[2], 16)
 
 
 def _clean_mappings(smaps: str, path: str) -> Iterator[tuple[int, int]]:

@@ -21,7 +21,7 @@ from edgellm.measure.clock import Laps, StageTimer
 from edgellm.records.manifest import MODEL_FILE, WEIGHTS_FILE, ModelFacts
 from edgellm.records.progress import Progress
 from edgellm.records.views import Phase, StagedPhase, StagedView
-from edgellm.runner import bench_prompt
+from edgellm.runner import bench_prompt, pages
 from edgellm.runner.cut import Part, cut, idle_part
 from edgellm.runner.generate import LanguageModel
 from edgellm.runner.harness import Machine, stage_samples
@@ -33,6 +33,7 @@ from edgellm.runner.weights import WeightsFile
 
 DECODE_STEPS = 8  # of one repetition: long enough for the clock, short enough for many repetitions
 CUT = "cut"
+ONE = np.zeros(1, np.float32)
 LAYER = re.compile(r"layers\.(\d+)\.")
 ROOM = 2.5  # both graphs are opened where this many times the weights are free
 
@@ -68,7 +69,7 @@ class CutModel:
         self.length = 0
         engine = Engine(threads, shared=True)
         self._sessions = [(part, open_session(part.model, engine, weights)) for part in parts]
-        self._idle = [_idle(engine) for _ in parts]
+        self._idle = [_idle(part, engine) for part in parts]
         self._seqlens = np.zeros(1, np.int32)
         self._total = np.zeros((), np.int32)
         self._first = np.zeros(1, np.int64)
@@ -143,13 +144,15 @@ def _place(name: str) -> tuple[str, int]:
     return (name[match.end() :], int(match[1]) % 2) if match else (name, 0)
 
 
-def _idle(engine: Engine) -> Step:
-    """Return a part that does nothing, ready to run."""
-    session = open_session(idle_part(), engine)
+def _idle(part: Part, engine: Engine) -> Step:
+    """Return a part that does nothing in place of ``part``, ready to run."""
+    session = open_session(idle_part(len(part.inputs), len(part.outputs)), engine)
     binding = session.io_binding()
-    values = [ort.OrtValue.ortvalue_from_numpy(np.zeros(1, np.float32)) for _ in range(2)]
-    binding.bind_ortvalue_input("in", values[0])
-    binding.bind_ortvalue_output("out", values[1])
+    for value in session.get_inputs():
+        binding.bind_ortvalue_input(value.name, ort.OrtValue.ortvalue_from_numpy(ONE))
+    for value in session.get_outputs():
+        made = ort.OrtValue.ortvalue_from_numpy(np.zeros_like(ONE))
+        binding.bind_ortvalue_output(value.name, made)
     session.run_with_iobinding(binding)
     return CUT, session, binding
 
@@ -195,6 +198,7 @@ def measure_stages(bundle: Bundle, plan: Plan, machine: Machine, progress: Progr
             CutModel(parts, model, weights, threads=threads, context=context),
             bundle.session(threads=threads, context=context, shared=True) if both else None,
         )
+        pages.collapse(machine.root)  # both graphs alike, or their pages decide
         ids = bench_prompt.ids(bundle.tokenizer, context - 1)
         run = _Measurement(graphs, StageTimer(machine.clock, opened.counters), machine, plan, ids)
         depths = sorted({plan.prompt_tokens, *plan.depths})
@@ -251,7 +255,9 @@ class _Measurement:
             for stage in laps[0]
         )
         cut = stage_samples(CUT, counted, cuts[skip:], cuts[:skip])
-        return StagedPhase(phase, depth, len(calls), stages, cut, tuple(whole[skip:]))
+        return StagedPhase(
+            phase, depth, len(calls), len(calls[0]), stages, cut, tuple(whole[skip:])
+        )
 
     def _fill(self, depth: int) -> None:
         """Put ``depth`` tokens into both caches."""
