@@ -12,6 +12,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from edgellm.records.energy import joules_between
+from edgellm.records.machine import PowerRail
 from edgellm.records.report import Report
 from edgellm.records.samples import CYCLES, INSTRUCTIONS, CounterSample, StageSamples, Unavailable
 from edgellm.records.units import METRICS, QUALITY, STAGES, stage_metric
@@ -79,6 +81,7 @@ def series_of(report: Report) -> dict[str, Series | Unavailable]:
     for stage in report.stages:
         found |= _stage(stage)
     found |= _ipc(report)
+    found["joules_per_token"] = _energy(report)
     found |= _quality(report.bundle.quality)
     return {name: found.get(name) or _missing(report, name) for name in METRICS}
 
@@ -140,6 +143,33 @@ def _ipc(report: Report) -> dict[str, Series | Unavailable]:
         return {"decode_ipc": Unavailable("decode_ipc", "the counters were multiplexed")}
     pairs = zip(decode.counters[INSTRUCTIONS], decode.counters[CYCLES], strict=True)
     return {"decode_ipc": tuple(top.value / bottom.value for top, bottom in pairs)}
+
+
+def energy_rail(report: Report) -> PowerRail | None:
+    """Return the rail that energy is taken from: the first that is no part of another."""
+    rails = report.timeline.rails if report.timeline else ()
+    return next((rail for rail in rails if "/" not in rail.name), None)
+
+
+def _energy(report: Report) -> Series | Unavailable:
+    """Energy of the decode steps and the sampling between them, for each of their tokens."""
+    name, rail = "joules_per_token", energy_rail(report)
+    decode, sample = report.stage("decode"), report.stage("sample")
+    before = [report.stage("tokenize"), report.stage("prefill")]
+    if rail is None:
+        why = "this machine has no sensor of power or energy that could be read"
+        return Unavailable(name, why)
+    if decode is None or sample is None or None in before:
+        return Unavailable(name, "no decode step was run")
+    joules = []
+    for i, start in enumerate(report.start_ns):
+        first = start + sum(stage.wall_ns[i] for stage in before if stage) + sample.step_ns[i][0]
+        end = first + decode.wall_ns[i] + sum(sample.step_ns[i][1:])
+        joules.append(joules_between(rail, first, end))
+    whole = [value / decode.tokens for value in joules if value is not None]
+    if not whole or len(whole) < len(joules):
+        return Unavailable(name, f"{rail.name} was not read around every repetition")
+    return tuple(whole)
 
 
 def _quality(quality: Mapping[str, object]) -> dict[str, Series | Unavailable]:

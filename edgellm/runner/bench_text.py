@@ -1,8 +1,9 @@
 """A report as text, on the board and on the host."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
-from edgellm.records.metrics import Series, Summary, multiplexed, series_of, summarize
+from edgellm.measure import throttle
+from edgellm.records.metrics import Series, Summary, energy_rail, multiplexed, series_of, summarize
 from edgellm.records.report import Report
 from edgellm.records.samples import INSTRUCTIONS, StageSamples, Unavailable
 from edgellm.records.units import COUNTER_LABELS, METRICS, STAGES, stage_metric
@@ -18,6 +19,7 @@ HEADLINE = (
     "itl_p95_ns",
     "itl_p99_ns",
     "decode_ipc",
+    "joules_per_token",
     "peak_rss_bytes",
     "bundle_bytes",
 )
@@ -44,6 +46,7 @@ def render(report: Report, *, layers: bool = False) -> str:
         _depths(report),
         *stage_text.tables(report, layers=layers),
         _roofs(report),
+        _meanwhile(report),
         [*_sources(report), *_overhead(report)],
         list(report.missing()),
         [f"caution: {caution.sentence}" for caution in cautions.of(report)],
@@ -58,6 +61,43 @@ def _depths(report: Report) -> list[str]:
         time = shown("decode_ns", summarize(_per_token(depth.samples)))
         lines.append(f"decode step after {depth.context_tokens} tokens: {time}")
     return lines
+
+
+def _meanwhile(report: Report) -> list[str]:
+    """Say what the machine did during the run, and what the memory was."""
+    lines, line, used = [], report.timeline, report.memory
+    if line and line.samples:
+        parts = _ranges("clock", [s.frequency_hz for s in line.samples], 1e9, "GHz")
+        parts += _ranges("temperature", [s.temperature_celsius for s in line.samples], 1, "C")
+        parts += throttle.describe(line.samples[-1].throttle)
+        cost = 100 * line.cost_ns / max(line.duration_ns, 1)
+        lines.append(
+            f"during the run: {', '.join([*parts, f'{len(line.samples)} samples'])}, "
+            f"which took {cost:.2f} % of a core"
+        )
+    rail = energy_rail(report)
+    if rail:
+        idle = "unknown" if rail.idle_watts is None else f"{rail.idle_watts:.2f} W"
+        lines.append(f"energy: {rail.name}, {rail.source}; idle {idle}, not subtracted")
+    if used.anonymous_bytes is not None and used.file_bytes is not None:
+        lines.append(
+            f"memory after it: {used.anonymous_bytes / 2**20:.0f} MiB of its own and "
+            f"{used.file_bytes / 2**20:.0f} MiB of mapped files; page faults in the repetitions: "
+            f"{used.minor_faults} minor, {used.major_faults} major"
+        )
+    return lines
+
+
+def _ranges(
+    what: str, readings: Sequence[Mapping[str, float]], scale: float, unit: str
+) -> list[str]:
+    """Return the lowest and highest reading of each sensor."""
+    names = {name: None for reading in readings for name in reading}
+    found = []
+    for name in names:
+        values = [reading[name] / scale for reading in readings if name in reading]
+        found.append(f"{what} {name} {min(values):.3g} to {max(values):.3g} {unit}")
+    return found
 
 
 def _roofs(report: Report) -> list[str]:

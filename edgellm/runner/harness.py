@@ -16,7 +16,7 @@ import tokenizers
 
 from edgellm import __version__
 from edgellm.errors import UsageError
-from edgellm.measure import counters, environment, memory
+from edgellm.measure import counters, environment, memory, sampler
 from edgellm.measure.clock import Clock, Laps, StageTimer, monotonic
 from edgellm.records.machine import Memory
 from edgellm.records.manifest import BundleManifest
@@ -99,22 +99,25 @@ def measure_bundle(
     """
     started, before = datetime.now(UTC), environment.state(machine.root)
     clean_peak = memory.reset_peak(machine.root)
-    with machine.open_counters() as opened:
-        timer = StageTimer(machine.clock, opened.counters)
-        timer.start()
-        bundle = open_bundle(path)
-        model = bundle.session(threads=plan.used_threads, context=plan.used_context)
-        timer.lap("load")
-        loaded_rss = memory.rss_bytes(machine.root)
-        run = Run(bundle.tokenizer, model, timer, machine.clock, plan, progress)
-        run.workload(pace or until_precise(plan, machine.clock))
-        if not run.samples.outputs:
-            raise UsageError("no repetition was run that counts: let it run longer")
-        for depth in plan.depths:
-            run.depth(depth)
-        boundary_ns = _boundary(timer, machine.clock)
-    kv_bytes = bundle.manifest.model.kv.bytes(plan.used_context)
-    used = Memory(memory.peak_rss_bytes(machine.root), loaded_rss, kv_bytes, clean_peak=clean_peak)
+    began = machine.clock()
+    # The counters count the threads that start after them, so the sampler comes first.
+    with sampler.Sampler(machine.clock, began, root=machine.root) as watch:
+        watch.idle()
+        with machine.open_counters() as opened:
+            timer = StageTimer(machine.clock, opened.counters)
+            timer.start()
+            bundle = open_bundle(path)
+            model = bundle.session(threads=plan.used_threads, context=plan.used_context)
+            timer.lap("load")
+            loaded_rss = memory.rss_bytes(machine.root)
+            run = Run(bundle.tokenizer, model, timer, machine.clock, plan, progress)
+            faults = memory.faults()
+            run.workload(pace or until_precise(plan, machine.clock))
+            faulted = memory.faults()
+            for depth in plan.depths:
+                run.depth(depth)
+            boundary_ns = _boundary(timer, machine.clock)
+    resident = memory.resident(machine.root)
     after = environment.state(machine.root)
     facts, gaps = environment.environment(before, after, VERSIONS, machine.root)
     return Report(
@@ -125,12 +128,23 @@ def measure_bundle(
         environment=facts,
         counters=opened.counters.infos,
         stages=run.samples.stages(plan),
-        memory=used,
+        memory=Memory(
+            peak_rss_bytes=memory.peak_rss_bytes(machine.root),
+            loaded_rss_bytes=loaded_rss,
+            kv_cache_bytes=bundle.manifest.model.kv.bytes(plan.used_context),
+            clean_peak=clean_peak,
+            pss_bytes=resident.pss_bytes,
+            anonymous_bytes=resident.anonymous_bytes,
+            file_bytes=resident.file_bytes,
+            minor_faults=faulted.minor - faults.minor,
+            major_faults=faulted.major - faults.major,
+        ),
         output_sha256=tuple(run.samples.outputs),
-        unavailable=(*opened.missing, *gaps),
-        start_ns=tuple(run.start_ns),
+        unavailable=(*opened.missing, *gaps, *watch.missing),
+        start_ns=tuple(at - began for at in run.start_ns),
         boundary_ns=boundary_ns,
         depths=tuple(run.depths),
+        timeline=watch.timeline(),
     )
 
 
@@ -192,6 +206,8 @@ class Run:
             self.samples.add(laps, output, warmup=done < plan.warmup)
             if done >= plan.warmup:
                 self.start_ns.append(started)
+        if not self.samples.outputs:
+            raise UsageError("no repetition was run that counts: let it run longer")
 
     def depth(self, depth: int) -> None:
         """Measure decode steps that begin after ``depth`` tokens in the cache."""

@@ -59,7 +59,7 @@ def _probe(package: str, python: str, timeout_s: float) -> Imported:
     except subprocess.TimeoutExpired:
         return Imported(package, None, f"its import took more than {timeout_s:.0f} s", failed=True)
     except OSError as error:
-        why = f"not tried: no child process can be started here, as under emulation ({error.strerror})"
+        why = f"not tried: no child process can start here, as under emulation ({error.strerror})"
         return Imported(package, None, why)
     if child.returncode < 0:
         crash = signal.Signals(-child.returncode)

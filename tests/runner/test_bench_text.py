@@ -8,16 +8,18 @@ tiny  abababababab  2026-01-02T03:04:05+00:00
 Test Board 4, 4 threads, 64 prompt tokens, 3 output tokens, 5 repetitions after 1 warm-up; \
 median ± MAD
 
-TTFT           101.1 ± 1.0 ms
-TPOT           10.10 ± 0.10 ms
-prefill        640.0 ± 6.3 tok/s
-decode         99.01 ± 0.97 tok/s
-ITL p50        10.10 ms
-ITL p95        not measured: p95 needs 20 gaps, got 10
-ITL p99        not measured: p99 needs 100 gaps, got 10
-IPC of decode  not measured: needs hardware cycles and instructions, counted together
-peak memory    150.0 MiB
-bundle size    100.0 MiB
+TTFT                      101.1 ± 1.0 ms
+TPOT                      10.10 ± 0.10 ms
+prefill                   640.0 ± 6.3 tok/s
+decode                    99.01 ± 0.97 tok/s
+ITL p50                   10.10 ms
+ITL p95                   not measured: p95 needs 20 gaps, got 10
+ITL p99                   not measured: p99 needs 100 gaps, got 10
+IPC of decode             not measured: needs hardware cycles and instructions, counted together
+energy, per output token  not measured: this machine has no sensor of power or energy that \
+could be read
+peak memory               150.0 MiB
+bundle size               100.0 MiB
 
 stage        per     time                reference cycles
 load         bundle  250.0 ms            500.0 M

@@ -71,7 +71,7 @@ def test_a_healthy_machine_has_nothing_to_mend(text_of):
 
 
 def test_what_could_not_be_tried_is_said_once_for_all(text_of):
-    why = "not tried: no child process can be started here"
+    why = "not tried: no child process can start here"
     packages = (Imported("numpy", None, why), Imported("onnxruntime", None, why))
     assert f"packages     numpy, onnxruntime: {why}" in text_of(
         "raspberry-pi-4b", packages=packages

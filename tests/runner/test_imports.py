@@ -52,4 +52,4 @@ def test_an_import_that_hangs_is_given_up(tmp_path, monkeypatch):
 def test_where_no_child_can_be_started_nothing_is_claimed(tmp_path):
     (found,) = imports.probe(["fake"], python=str(tmp_path / "python"))
     assert not found.failed
-    assert found.problem.startswith("not tried: no child process can be started here")
+    assert found.problem.startswith("not tried: no child process can start here")
