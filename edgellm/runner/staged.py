@@ -96,22 +96,25 @@ class CutModel:
         Returns:
             The logits of the last position, ``(vocab,)``, valid until the next call.
         """
-        count = len(ids)
-        self._seqlens[:] = self.length + count - 1
-        self._total[...] = self.length + count
-        self._first[0] = count - 1
-        if count not in self._bound:
-            self._bound[count] = self._bind(np.zeros((1, count), np.int64))
-        array, steps, logits = self._bound[count]
+        self.bind(len(ids))
+        array, steps, logits = self._bound[len(ids)]
         array[0] = ids
         if idle:
             steps = [step for pair in zip(steps, self._idle, strict=True) for step in pair]
         for stage, session, binding in steps:
             session.run_with_iobinding(binding)
             lap(stage)
-        self.length += count
+        self.length += len(ids)
         last: Logits = logits.numpy()[0, -1]
         return last
+
+    def bind(self, count: int) -> None:
+        """Get ready for a call of ``count`` tokens, which takes long the first time."""
+        self._seqlens[:] = self.length + count - 1
+        self._total[...] = self.length + count
+        self._first[0] = count - 1
+        if count not in self._bound:
+            self._bound[count] = self._bind(np.zeros((1, count), np.int64))
 
     def _bind(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[Step], ort.OrtValue]:
         """Bind every part for calls of so many tokens.
@@ -236,6 +239,8 @@ class _Measurement:
         """Measure calls on so many tokens after ``depth`` others, until their time is known."""
         calls = _calls(phase, self._ids[depth : depth + tokens])
         self._fill(depth)
+        for ids in calls:
+            self._graphs.cut.bind(len(ids))
         whole: list[int] = []
         laps: list[dict[str, Laps]] = []
         cuts: list[Laps] = []
