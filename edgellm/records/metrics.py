@@ -139,6 +139,8 @@ def _ipc(report: Report) -> dict[str, Series | Unavailable]:
     if not decode or not {CYCLES, INSTRUCTIONS} <= set(decode.counters):
         why = "needs hardware cycles and instructions, counted together"
         return {"decode_ipc": Unavailable("decode_ipc", why)}
+    if any(info.emulated for info in report.counters):
+        return {"decode_ipc": Unavailable("decode_ipc", "an emulator's cycles are of no core")}
     if multiplexed(report) > 0:
         return {"decode_ipc": Unavailable("decode_ipc", "the counters were multiplexed")}
     pairs = zip(decode.counters[INSTRUCTIONS], decode.counters[CYCLES], strict=True)

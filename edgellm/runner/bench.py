@@ -42,19 +42,20 @@ def look_into(
             missing.append(Unavailable(what, str(error)))
             return None
 
-    staged = attempt("stages of the graph", lambda: measure_stages(bundle, plan, machine, progress))
-    roofs: tuple[Roof, ...] | Unavailable
+    roofs: tuple[Roof, ...] | Unavailable | None
     if report.environment.emulation:
         roofs = Unavailable("roofs", "an emulator's speed is no roof of any machine")
     else:
+        # Before the stages: with the pool that they share no session has threads of its own.
         progress("probing the machine", 0, 1)
-        roofs = measure_roofs(plan.used_threads, machine.root)
+        roofs = attempt("roofs", lambda: measure_roofs(plan.used_threads, machine.root))
     if isinstance(roofs, Unavailable):
         missing.append(roofs)
-        roofs = ()
+        roofs = None
+    staged = attempt("stages of the graph", lambda: measure_stages(bundle, plan, machine, progress))
     return dataclasses.replace(
         report,
         work=bundle.manifest.work,
-        roofs=roofs,
+        roofs=roofs or (),
         views=Views(staged, (), tuple(missing)),
     )

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from edgellm.measure import throttle
 from edgellm.records.metrics import Series, Summary, energy_rail, multiplexed, series_of, summarize
 from edgellm.records.report import Report
-from edgellm.records.samples import INSTRUCTIONS, StageSamples, Unavailable
+from edgellm.records.samples import StageSamples, Unavailable
 from edgellm.records.units import COUNTER_LABELS, METRICS, STAGES, stage_metric
 from edgellm.runner import cautions, stage_text
-from edgellm.runner.stage_text import counter_of
+from edgellm.runner.stage_text import counter_of, shown_counters
 
 HEADLINE = (
     "ttft_ns",
@@ -135,9 +135,7 @@ def _per_token(stage: StageSamples) -> list[float]:
 
 
 def _stages(report: Report, series: dict[str, Series | Unavailable]) -> list[list[str]]:
-    shown = [counter_of(report)]
-    if any(info.name == INSTRUCTIONS for info in report.counters):
-        shown.append(INSTRUCTIONS)
+    shown = shown_counters(report) or (counter_of(report),)
     rows = [["stage", "per", "time", *(COUNTER_LABELS[name] for name in shown)]]
     mark = "~" if multiplexed(report) else ""
     for stage in STAGES:

@@ -29,7 +29,7 @@ def render(report: Report, reference: Report | None = None) -> str:
         "",
         f"the tick (one token)    {_tick(series, counter, unit)}",
         f"ticks per second        {_value(series['decode_tokens_per_s'], 1, '')}",
-        f"cycles per instruction  {_cpi(report, series)}",
+        f"cycles per instruction  {_cpi(series)}",
         f"joules per tick         {_value(series['joules_per_token'], 1, 'J')}",
         f"before the first tick   {_value(series['ttft_ns'], 1e6, 'ms')}, {_prompt_ticks(series)}",
         *_shares(report),
@@ -53,13 +53,11 @@ def _tick(series: Figures, counter: str, unit: str) -> str:
     return f"{summarize(counts).median / 1e6:.4g} M {unit}, {time}"
 
 
-def _cpi(report: Report, series: Figures) -> str:
+def _cpi(series: Figures) -> str:
     ipc = series["decode_ipc"]
     if isinstance(ipc, Unavailable):
         return f"not measured: {ipc.why}"
-    text = f"{1 / summarize(ipc).median:.3g}"
-    emulated = any(c.emulated for c in report.counters if c.name in (CYCLES, INSTRUCTIONS))
-    return f"{text} (emulated: of no real core)" if emulated else text
+    return f"{1 / summarize(ipc).median:.3g}"
 
 
 def _prompt_ticks(series: Figures) -> str:

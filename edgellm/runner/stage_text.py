@@ -37,6 +37,17 @@ def counter_of(report: Report) -> str:
     return REFERENCE_CYCLES if report.counted(REFERENCE_CYCLES) else CYCLES
 
 
+def shown_counters(report: Report) -> tuple[str, ...]:
+    """Return the counters that tables show, of those that were read."""
+    return tuple(name for name in (counter_of(report), INSTRUCTIONS) if report.counted(name))
+
+
+def has_ipc(report: Report) -> bool:
+    """Tell whether cycles and instructions are a core's own; an emulator's cycles are made up."""
+    pair = report.counted(CYCLES), report.counted(INSTRUCTIONS)
+    return all(info is not None and not info.emulated for info in pair)
+
+
 def roof_of(report: Report) -> Roof | None:
     """Return the roof with as many threads as the run had."""
     return next((r for r in report.roofs if r.threads == report.workload.threads), None)
@@ -100,19 +111,14 @@ def _around(report: Report, name: str) -> Row:
 
 def _table(report: Report, rows: list[Row]) -> list[str]:
     total = sum(row.ns for row in rows)
-    counter, mark = counter_of(report), "~" if multiplexed(report) else ""
+    mark = "~" if multiplexed(report) else ""
     columns = [
         Column("stage", _label),
         Column("ms", lambda row: f"{row.ns / 1e6:.3f}"),
         Column("share", lambda row: f"{100 * row.ns / total:.1f} %"),
     ]
-    if report.counters:
-
-        def counted(row: Row) -> str | None:
-            return f"{mark}{row.counts[counter] / 1e6:.3f}" if counter in row.counts else None
-
-        columns.append(Column(f"M {COUNTER_LABELS[counter]}", counted))
-    if report.counted(INSTRUCTIONS) and report.counted(CYCLES):
+    columns += [_counted(name, mark) for name in shown_counters(report)]
+    if has_ipc(report):
         columns.append(Column("IPC", lambda row: f"{row.ipc:.2f}" if row.ipc else None))
     columns += _memory_columns(report) if report.work else []
     heads = [["part", *(column.head for column in columns)]]
@@ -124,6 +130,13 @@ def _table(report: Report, rows: list[Row]) -> list[str]:
         )
         last = part
     return _right_aligned([*heads, *lines])
+
+
+def _counted(counter: str, mark: str) -> Column:
+    def cell(row: Row) -> str | None:
+        return f"{mark}{row.counts[counter] / 1e6:.3f}" if counter in row.counts else None
+
+    return Column(f"M {COUNTER_LABELS[counter]}", cell)
 
 
 def _memory_columns(report: Report) -> list[Column]:
