@@ -102,7 +102,7 @@ def come_back_to_the_first(nodes):
 def test_a_graph_without_stages_is_refused_with_the_way_to_have_them(whole, change):
     damaged = changed(whole, change)
 
-    with pytest.raises(UnsupportedModel, match=r"carries no stages .* export it by the fused route"):
+    with pytest.raises(UnsupportedModel, match=r"carries no stages .* by the fused route"):
         cut(damaged)
 
 
