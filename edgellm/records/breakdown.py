@@ -1,7 +1,7 @@
 """Where the time of a call goes, from the staged view: computed on reading, as all figures are.
 
-The cuts' own cost, measured beside the stages, is taken out in equal parts. What is left must add
-up to the uncut graph, or the view says that it does not represent it.
+Each cut's own cost, measured beside its stage, is taken out. What is left must add up to the uncut
+graph, or the view says that it does not represent it.
 """
 
 import statistics
@@ -91,30 +91,26 @@ def breakdown(
     """
     work = {item.stage: item for item in report.work}
     per = phase.calls if phase.phase == "decode" else 1
-    cut = _figures(phase.cut, per)
     rows: dict[str, Row] = {}
-    for stage in phase.stages:
-        found = _figures(stage, per)
+    cut_ns = 0.0
+    for stage, cut in zip(phase.stages, phase.cuts, strict=True):
+        found, lost = _figures(stage, per), _figures(cut, per)
         known = work.get(stage.stage)
-        tokens = stage.tokens // per
         row = Row(
             group(stage.stage),
             1,
-            found[TIME] - cut[TIME] / len(phase.stages),
-            {
-                name: count - cut.get(name, 0.0) / len(phase.stages)
-                for name, count in found.items()
-                if name != TIME
-            },
-            *(_demand(known, tokens, phase) if known else (None, None)),
+            found.pop(TIME) - lost[TIME],
+            {name: count - lost.get(name, 0.0) for name, count in found.items()},
+            *(_demand(known, stage.tokens // per, phase) if known else (None, None)),
         )
         rows[row.name] = _added(rows[row.name], row) if row.name in rows else row
+        cut_ns += lost[TIME]
     sums = [sum(parts) for parts in zip(*(s.wall_ns for s in phase.stages), strict=True)]
     whole = statistics.median(phase.whole_ns) / per if phase.whole_ns else None
     return Breakdown(
         tuple(rows.values()),
         statistics.median(sums) / per,
-        cut[TIME],
+        cut_ns,
         whole,
         _excess(sums, phase) if phase.whole_ns else None,
     )
@@ -154,8 +150,9 @@ def _added(a: Row, b: Row) -> Row:
 
 def _excess(sums: Sequence[int], phase: StagedPhase) -> float:
     """Return the median over repetitions, each held against the whole that ran beside it."""
-    rounds = zip(sums, phase.cut.wall_ns, phase.whole_ns, strict=True)
-    return statistics.median((total - cut) / whole - 1 for total, cut, whole in rounds)
+    cuts = [sum(parts) for parts in zip(*(cut.wall_ns for cut in phase.cuts), strict=True)]
+    rounds = zip(sums, cuts, phase.whole_ns, strict=True)
+    return statistics.median([(total - cut) / whole - 1 for total, cut, whole in rounds])
 
 
 def kind_of(stage: str) -> str:

@@ -166,4 +166,4 @@ def _every(report: Report) -> Iterator[StageSamples]:
         yield depth.samples
     if report.views.staged:
         for phase in report.views.staged.phases:
-            yield from phase.stages
+            yield from (*phase.stages, *phase.cuts)

@@ -41,8 +41,8 @@ class StagedPhase:
         calls: Calls of one repetition: the chunks of a prefill, or the decode steps.
         chunk_tokens: Most tokens of a call.
         stages: In the order of the graph; ``tokens`` are of all calls of a repetition.
-        cut: What the cuts cost in each repetition: parts that do nothing, one after each stage,
-            called and timed as the stages are. As much is in the stages' time.
+        cuts: What the cut at each stage costs: a part that does nothing, which takes and gives
+            what the stage does, called and timed as it is. As much is in the stage's time.
         whole_ns: The uncut graph on the same tokens, in turn with the cut one; empty where memory
             did not allow both.
     """
@@ -52,7 +52,7 @@ class StagedPhase:
     calls: int
     chunk_tokens: int
     stages: tuple[StageSamples, ...]
-    cut: StageSamples
+    cuts: tuple[StageSamples, ...]
     whole_ns: tuple[int, ...] = ()
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import edgellm
 from edgellm.errors import EdgellmError, ParityExceeded, UsageError
 from edgellm.measure.memory import peak_rss_bytes
-from edgellm.records import codec
+from edgellm.records import codec, folder
 from edgellm.records.manifest import MANIFEST_FILE
 from edgellm.runner import bench_command, doctor_command
 from edgellm.runner.options import json_option, machine_options, pin, progress
@@ -104,7 +104,8 @@ def _guarded(command: Command, arguments: argparse.Namespace, prog: str) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8
     try:
-        command.execute(arguments)
+        with folder.terminate_as_interrupt():
+            command.execute(arguments)
         print(end="", flush=True)  # also where stdout is closed
     except EdgellmError as error:
         print(f"{prog}: {error}", file=sys.stderr)

@@ -114,8 +114,8 @@ def _table(report: Report, rows: list[Row]) -> list[str]:
     mark = "~" if multiplexed(report) else ""
     columns = [
         Column("stage", _label),
-        Column("ms", lambda row: f"{row.ns / 1e6:.3f}"),
-        Column("share", lambda row: f"{100 * row.ns / total:.1f} %"),
+        Column("ms", lambda row: f"{row.ns / 1e6:z.3f}"),
+        Column("share", lambda row: f"{100 * row.ns / total:z.1f} %"),
     ]
     columns += [_counted(name, mark) for name in shown_counters(report)]
     if has_ipc(report):
@@ -134,7 +134,7 @@ def _table(report: Report, rows: list[Row]) -> list[str]:
 
 def _counted(counter: str, mark: str) -> Column:
     def cell(row: Row) -> str | None:
-        return f"{mark}{row.counts[counter] / 1e6:.3f}" if counter in row.counts else None
+        return f"{mark}{row.counts[counter] / 1e6:z.3f}" if counter in row.counts else None
 
     return Column(f"M {COUNTER_LABELS[counter]}", cell)
 

@@ -20,6 +20,7 @@ from edgellm.measure import memory
 from edgellm.measure.clock import Laps, StageTimer
 from edgellm.records.manifest import MODEL_FILE, WEIGHTS_FILE, ModelFacts
 from edgellm.records.progress import Progress
+from edgellm.records.samples import StageSamples
 from edgellm.records.views import Phase, StagedPhase, StagedView
 from edgellm.runner import bench_prompt, pages
 from edgellm.runner.cut import Part, cut, idle_part
@@ -32,7 +33,7 @@ from edgellm.runner.session import PREFILL_CHUNK_TOKENS, Engine, open_session
 from edgellm.runner.weights import WeightsFile
 
 DECODE_STEPS = 8  # of one repetition: long enough for the clock, short enough for many repetitions
-CUT = "cut"
+CUT = " cut"
 ONE = np.zeros(1, np.float32)
 LAYER = re.compile(r"layers\.(\d+)\.")
 ROOM = 2.5  # both graphs are opened where this many times the weights are free
@@ -91,7 +92,7 @@ class CutModel:
         Args:
             ids: Its tokens.
             lap: Told the stage's name after each stage.
-            idle: Run a part that does nothing after each stage, under the name ``CUT``.
+            idle: Run a part that does nothing after each stage; its name ends in ``CUT``.
 
         Returns:
             The logits of the last position, ``(vocab,)``, valid until the next call.
@@ -157,7 +158,7 @@ def _idle(part: Part, engine: Engine) -> Step:
         made = ort.OrtValue.ortvalue_from_numpy(np.zeros_like(ONE))
         binding.bind_ortvalue_output(value.name, made)
     session.run_with_iobinding(binding)
-    return CUT, session, binding
+    return part.stage + CUT, session, binding
 
 
 def _binding(
@@ -243,25 +244,29 @@ class _Measurement:
             self._graphs.cut.bind(len(ids))
         whole: list[int] = []
         laps: list[dict[str, Laps]] = []
-        cuts: list[Laps] = []
+        idle: list[dict[str, Laps]] = []
         sums: list[int] = []
         more = until_precise(self._plan, self._clock)
         while more(sums):
             if self._graphs.whole:
                 whole.append(self._whole(depth, calls))
             laps.append(self._cut(depth, calls))
-            cuts.append(self._cut(depth, calls, idle=True)[CUT])
+            idle.append(self._cut(depth, calls, idle=True))
             sums.append(sum(sum(lap.step_ns) for lap in laps[-1].values()))
-        skip, counted = self._plan.warmup, sum(map(len, calls))
-        stages = tuple(
-            stage_samples(
-                stage, counted, [of[stage] for of in laps[skip:]], [of[stage] for of in laps[:skip]]
-            )
-            for stage in laps[0]
-        )
-        cut = stage_samples(CUT, counted, cuts[skip:], cuts[:skip])
+        tokens = sum(map(len, calls))
+
+        def samples(stage: str, laps: Sequence[dict[str, Laps]]) -> StageSamples:
+            of = [repetition[stage] for repetition in laps]
+            return stage_samples(stage, tokens, of[self._plan.warmup :], of[: self._plan.warmup])
+
         return StagedPhase(
-            phase, depth, len(calls), len(calls[0]), stages, cut, tuple(whole[skip:])
+            phase,
+            depth,
+            len(calls),
+            len(calls[0]),
+            stages=tuple(samples(stage, laps) for stage in laps[0]),
+            cuts=tuple(samples(stage + CUT, idle) for stage in laps[0]),
+            whole_ns=tuple(whole[self._plan.warmup :]),
         )
 
     def _fill(self, depth: int) -> None:
