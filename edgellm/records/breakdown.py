@@ -152,7 +152,8 @@ def _excess(sums: Sequence[int], phase: StagedPhase) -> float:
     """Return the median over repetitions, each held against the whole that ran beside it."""
     cuts = [sum(parts) for parts in zip(*(cut.wall_ns for cut in phase.cuts), strict=True)]
     rounds = zip(sums, cuts, phase.whole_ns, strict=True)
-    return statistics.median([(total - cut) / whole - 1 for total, cut, whole in rounds])
+    excess: list[float] = [(total - cut) / whole - 1 for total, cut, whole in rounds]
+    return statistics.median(excess)
 
 
 def kind_of(stage: str) -> str:
