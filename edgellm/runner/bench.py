@@ -14,6 +14,7 @@ from edgellm.records.views import Views
 from edgellm.runner.harness import THIS_MACHINE, Machine
 from edgellm.runner.load import open_bundle
 from edgellm.runner.plan import Plan
+from edgellm.runner.profile import profile_calls
 from edgellm.runner.roofs import measure_roofs
 from edgellm.runner.staged import measure_stages
 
@@ -53,9 +54,10 @@ def look_into(
         missing.append(roofs)
         roofs = None
     staged = attempt("stages of the graph", lambda: measure_stages(bundle, plan, machine, progress))
+    profiled = attempt("profile", lambda: profile_calls(bundle, plan, machine, progress))
     return dataclasses.replace(
         report,
         work=bundle.manifest.work,
         roofs=roofs or (),
-        views=Views(staged, (), tuple(missing)),
+        views=Views(staged, profiled or (), tuple(missing)),
     )

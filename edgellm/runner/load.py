@@ -43,7 +43,12 @@ class Bundle:
     tokenizer: Tokenizer
 
     def session(
-        self, *, threads: int = 0, context: int | None = None, shared: bool = False
+        self,
+        *,
+        threads: int = 0,
+        context: int | None = None,
+        shared: bool = False,
+        profile: Path | None = None,
     ) -> Session:
         """Open the model; its weights are mapped from where they lie, never copied whole.
 
@@ -51,6 +56,7 @@ class Bundle:
             threads: Threads of onnxruntime; 0 for one per core.
             context: Capacity of the key-value cache in tokens; the model's maximum where None.
             shared: Share threads and memory with other such sessions.
+            profile: Beginning of the name of onnxruntime's profile; None for none.
 
         Raises:
             UsageError: ``context`` is more than the model can do.
@@ -61,7 +67,7 @@ class Bundle:
             self.files[MODEL_FILE].read(),
             self.manifest.model,
             weights=WeightsFile(data.path, data.offset) if data else None,
-            engine=Engine(threads, shared),
+            engine=Engine(threads, shared, profile),
             context=context,
         )
 

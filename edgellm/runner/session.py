@@ -33,10 +33,12 @@ class Engine:
         shared: Take threads from one pool of the process, and memory from one arena, which all
             such sessions share: then the threads of one do not wait for work while another runs,
             and what one leaves in the caches serves the next.
+        profile: Beginning of the name of the profile to write; None for none.
     """
 
     threads: int = 0
     shared: bool = False
+    profile: Path | None = None
 
 
 class Session:
@@ -80,6 +82,7 @@ class Session:
             weights = WeightsFile(graph.with_name(WEIGHTS_FILE))
         if weights is not None:
             give_back(weights.path)
+        self._session = session
         self._route: Route
         if model.route == "fused":
             self._route = FusedRoute(session, model, self.context, batch, self._outputs)
@@ -89,6 +92,10 @@ class Session:
     def reset(self, length: int = 0) -> None:
         """Forget all but the first ``length`` tokens."""
         self.length = min(length, self.length)
+
+    def end_profiling(self) -> Path:
+        """End the profile that the engine asked for; return its file."""
+        return Path(self._session.end_profiling())
 
     def forward(self, ids: Ids, *, every_position: bool = False) -> Logits:
         """Run ``ids`` ``(batch, n)`` after what is in the cache.
@@ -193,6 +200,9 @@ def open_session(
     else:
         options.intra_op_num_threads = engine.threads
         options.inter_op_num_threads = 1
+    if engine.profile:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(engine.profile)
     options.log_severity_level = 4  # what fails is raised, in one sentence
     try:
         if weights and isinstance(graph, bytes):

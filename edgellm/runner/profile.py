@@ -1,0 +1,125 @@
+"""onnxruntime's own profile of some calls: which operators of which stage take how much.
+
+Profiling a node takes longer than many a node, so its times are no latency: they serve as shares,
+beside the ratio by which the profiled calls were slower than clean ones.
+"""
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from edgellm.records.progress import Progress
+from edgellm.records.views import OperatorTime, Phase, ProfiledPhase
+from edgellm.runner import bench_prompt
+from edgellm.runner.harness import Machine
+from edgellm.runner.load import Bundle
+from edgellm.runner.plan import Plan
+from edgellm.runner.session import PREFILL_CHUNK_TOKENS
+
+PREFILLS, STEPS = 3, 16  # enough for shares; a profile keeps every node of every call
+KERNEL = "_kernel_time"
+# Nodes are named by their stage: ``layers.3.attention.qkv``, ``head.logits``.
+STAGE = re.compile(
+    r"(?:layers\.\d+\.)?(embedding|attention_norm|attention|feed_forward_norm|feed_forward"
+    r"|final_norm|head)\b"
+)
+OTHER = "other"  # what onnxruntime put in by itself
+MICROSECOND_NS = 1000
+
+Event = Mapping[str, Any]
+
+
+def profile_calls(
+    bundle: Bundle, plan: Plan, machine: Machine, progress: Progress
+) -> tuple[ProfiledPhase, ...]:
+    """Profile some prefills, and decode steps after them.
+
+    Args:
+        bundle: An opened bundle of either route.
+        plan: Prompt and threads.
+        machine: Where time comes from.
+        progress: Told once.
+
+    Raises:
+        UsageError: This process shares another number of threads among its sessions.
+    """
+    progress("profiling", 0, 1)
+    prompt = plan.prompt_tokens
+    steps = min(STEPS, plan.used_context - prompt - 1)
+    ids = bench_prompt.ids(bundle.tokenizer, prompt + steps)
+    with tempfile.TemporaryDirectory() as scratch:
+        session = bundle.session(
+            threads=plan.used_threads,
+            context=plan.used_context,
+            shared=True,
+            profile=Path(scratch) / "profile",
+        )
+        prefills, decodes = [], []
+        for _ in range(1 + PREFILLS):  # the first is a warm-up
+            session.reset()
+            since = machine.clock()
+            session.prefill(ids[:prompt])
+            prefills.append(machine.clock() - since)
+        for token in [ids[prompt], *ids[prompt:]]:
+            since = machine.clock()
+            session.step(token)
+            decodes.append(machine.clock() - since)
+        events = json.loads(session.end_profiling().read_bytes())
+    chunks = -(-prompt // PREFILL_CHUNK_TOKENS)
+    calls = iter(_calls(events))
+    _skip(calls, chunks)
+    prefill = list(islice(calls, chunks * PREFILLS))
+    _skip(calls, 1)
+    decode = list(calls)
+    return (
+        _phase("prefill", 0, prompt, prefill, prefills[1:]),
+        _phase("decode", prompt, 1, decode, decodes[1:]),
+    )
+
+
+def _skip(calls: Iterator[list[Event]], count: int) -> None:
+    for _ in range(count):
+        next(calls)
+
+
+def _calls(events: Sequence[Event]) -> list[list[Event]]:
+    """Return the kernels of each call of the session, in the order of the calls."""
+    runs = sorted(
+        (event["ts"], event["ts"] + event["dur"])
+        for event in events
+        if event.get("cat") == "Session" and event["name"] == "model_run"
+    )
+    kernels = sorted(
+        (e for e in events if e.get("cat") == "Node" and e["name"].endswith(KERNEL)),
+        key=lambda event: event["ts"],
+    )
+    found: list[list[Event]] = []
+    at = 0
+    for _, end in runs:
+        first = at
+        while at < len(kernels) and kernels[at]["ts"] <= end:
+            at += 1
+        found.append(kernels[first:at])
+    return found
+
+
+def _phase(
+    phase: Phase, context: int, tokens: int, calls: list[list[Event]], profiled_ns: list[int]
+) -> ProfiledPhase:
+    sums: dict[tuple[str, str], list[int]] = {}
+    for event in (event for call in calls for event in call):
+        match = STAGE.match(event["name"])
+        key = (match[1] if match else OTHER, event["args"]["op_name"])
+        sums.setdefault(key, []).append(event["dur"] * MICROSECOND_NS)
+    return ProfiledPhase(
+        phase,
+        context,
+        tokens,
+        len(profiled_ns),
+        tuple(OperatorTime(*key, len(times), sum(times)) for key, times in sums.items()),
+        tuple(profiled_ns),
+    )
