@@ -38,14 +38,14 @@ def phase_of(own=OWN_NS, *, decode=True, calls=4, whole=WHOLE_NS, running=1.0):
     """Return a phase of 3 repetitions where each call takes as long as its stages and cuts say."""
     tokens = calls if decode else 100 * calls
     stages = tuple(samples(n, calls * (ns + CUT_NS), tokens, 3, running) for n, ns in own.items())
-    cut = samples("cut", calls * CUT_NS * len(own), tokens, 3)
+    cuts = tuple(samples(f"{name} cut", calls * CUT_NS, tokens, 3) for name in own)
     return StagedPhase(
         "decode" if decode else "prefill",
         7 if decode else 0,
         calls,
         1 if decode else 100,
         stages,
-        cut,
+        cuts,
         (calls * whole,) * 3 if whole else (),
     )
 

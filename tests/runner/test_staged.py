@@ -51,7 +51,8 @@ def test_every_stage_of_the_bundle_is_measured_in_every_repetition(bundle, tmp_p
             assert stage.tokens == tokens
             assert stage.wall_ns == (calls * TICK_NS,) * 3
             assert stage.warmup_wall_ns == (calls * TICK_NS,) * 2
-        assert phase.cut.wall_ns == (calls * TICK_NS * len(names),) * 3
+        assert [cut.stage for cut in phase.cuts] == [f"{name} cut" for name in names]
+        assert all(cut.wall_ns == (calls * TICK_NS,) * 3 for cut in phase.cuts)
         assert phase.whole_ns == (TICK_NS,) * 3
 
 
