@@ -4,9 +4,10 @@ import contextlib
 import functools
 import json
 import os
+import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,6 +45,25 @@ def json_option(function: F) -> F:
     return click.option(
         "--json", "as_json", is_flag=True, help="Print the result as JSON on stdout."
     )(function)
+
+
+def share(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Parse an option's ``5%`` or ``5`` as 0.05."""
+    if value is None:
+        return None
+    try:
+        parsed = float(value.removesuffix("%")) / 100
+    except ValueError:
+        parsed = -1
+    if not 0 <= parsed < float("inf"):
+        raise click.BadParameter(f"{value!r} is not a share such as 5%", ctx, param)
+    return parsed
+
+
+def column_names(paths: Sequence[Path]) -> list[str]:
+    """Return short names for files: their names without endings, if they tell apart."""
+    short = [re.sub(r"(\.report)?\.json$|\.edgellm$", "", path.name) for path in paths]
+    return short if len(set(short)) == len(short) else [str(path) for path in paths]
 
 
 def handle_errors(function: F) -> F:

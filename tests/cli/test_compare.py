@@ -6,6 +6,7 @@ from click.testing import CliRunner
 
 from edgellm.cli.compare import command
 from edgellm.records import codec
+from edgellm.report import interleave
 
 SLOW = [150, 151, 149, 150.5, 152]
 
@@ -84,3 +85,28 @@ def test_a_file_that_is_no_report_is_named(tmp_path):
     result = compare("a.json", "b.json")
     assert result.exit_code == 4
     assert "b.json is not an edgellm report file" in result.stderr
+
+
+@pytest.mark.usefixtures("reports")
+@pytest.mark.parametrize("option", ["--threads=1", "--prompt-tokens=9", "--save=x"])
+def test_an_option_of_runs_needs_run(option):
+    result = compare("a.json", "b.json", option)
+    assert result.exit_code == 2
+    assert f"{option.partition('=')[0]} is for bundles: add --run" in result.stderr
+
+
+def test_bundles_take_turns_and_their_reports_are_saved(tmp_path, make_report, monkeypatch):
+    asked = []
+
+    def run(bundles, options, progress):
+        asked.extend(options)
+        return tuple(make_report([100.0] * 6, interleaved="turns") for _ in bundles)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(interleave, "run_interleaved", run)
+    result = compare("--run", "a.edgellm", "b.edgellm", "--threads", "1", "--save", "out")
+    assert result.exit_code == 0, result.output
+    assert "Against a, with" in result.stdout
+    assert "took turns" in result.stdout
+    assert asked == ["--threads=1"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.json", "b.json"]
