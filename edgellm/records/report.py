@@ -157,6 +157,14 @@ def read(path: Path) -> Report:
         fault = wrong(samples)
         if fault:
             raise BundleInvalid(f"{path}: stage {samples.stage!r} {fault}: the file is damaged")
+    staged = report.views.staged
+    for phase in staged.phases if staged else ():
+        lengths = {len(s.wall_ns) for s in (*phase.stages, *phase.cuts)}
+        lengths |= {len(phase.whole_ns)} if phase.whole_ns else set()
+        if len(lengths) != 1 or len(phase.stages) != len(phase.cuts) or phase.calls < 1:
+            raise BundleInvalid(
+                f"{path}: the stages of {phase.phase} do not match each other: the file is damaged"
+            )
     return report
 
 

@@ -102,5 +102,6 @@ def _bought(report: Report, reference: Report) -> list[str]:
         if isinstance(before, Unavailable) or isinstance(after, Unavailable):
             continue
         old, new = summarize(before).median / 1e6, summarize(after).median / 1e6
-        lines.append(f"  {label}: {old:.4g} M -> {new:.4g} M, {old / new:.2f}x fewer")
+        change = f"{100 * (new / old - 1):+.1f} %" if old else "from none"
+        lines.append(f"  {label}: {old:.4g} M -> {new:.4g} M, {change}")
     return lines if len(lines) > 1 else [*lines, "  no counter that both runs have"]

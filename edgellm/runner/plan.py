@@ -10,6 +10,7 @@ from edgellm.runner import stats
 
 LEAST_REPETITIONS = 5
 MOST_REPETITIONS = 200
+LOOK_EVERY = 5  # repetitions between two looks at the interval
 SECOND_NS = 1_000_000_000
 
 Pace = Callable[[Sequence[int]], bool]
@@ -102,6 +103,7 @@ def until_precise(plan: Plan, clock: Clock) -> Pace:
             return True
         if plan.repetitions is not None or len(kept) >= MOST_REPETITIONS or clock() >= end:
             return False
-        return stats.half_width(kept) > plan.precision
+        # Milliseconds of work that would disturb the caches before every repetition.
+        return len(kept) % LOOK_EVERY > 0 or stats.half_width(kept) > plan.precision
 
     return more

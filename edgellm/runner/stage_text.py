@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from edgellm.records import breakdown
 from edgellm.records.breakdown import Breakdown, Row, kind_of
 from edgellm.records.machine import Roof
-from edgellm.records.metrics import multiplexed
+from edgellm.records.metrics import multiplexed, scaled
 from edgellm.records.report import Report
 from edgellm.records.samples import CYCLES, INSTRUCTIONS, REFERENCE_CYCLES
 from edgellm.records.units import COUNTER_LABELS
@@ -102,10 +102,11 @@ def _around(report: Report, name: str) -> Row:
     stage = report.stage(name)
     assert stage is not None
     share = 1 if name == "tokenize" else stage.tokens
-    counts = {
-        counter: statistics.median(s.value for s in samples) / share
-        for counter, samples in stage.counters.items()
-    }
+    counts = {}
+    for counter, samples in stage.counters.items():
+        found = [count for sample in samples if (count := scaled(sample)) is not None]
+        if len(found) == len(samples):
+            counts[counter] = statistics.median(found) / share
     return Row(name, 1, statistics.median(stage.wall_ns) / share, counts, None, None)
 
 

@@ -19,6 +19,8 @@ def test_a_bundle_is_measured_and_its_report_reads_back(tmp_path, tiny_stage):
             "9",
             "--output-tokens",
             "3",
+            "--repetitions",
+            "2",
             "--threads",
             "1",
         ],
