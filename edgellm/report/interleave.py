@@ -136,7 +136,9 @@ class _Turn:
         lines = self._said.read().split("\n")
         sentence = next((line for line in reversed(lines) if line.strip()), f"exit status {code}")
         kind = BY_EXIT_CODE.get(code, EdgellmError)
-        return kind(f"{self._bundle}: {sentence.removeprefix('edgellm-run: ')}")
+        sentence = sentence.removeprefix("edgellm-run: ")
+        named = str(self._bundle) in sentence
+        return kind(sentence if named else f"{self._bundle}: {sentence}")
 
 
 @contextlib.contextmanager

@@ -63,7 +63,7 @@ def test_noise_goes_on_to_the_time_limit_but_not_below_the_least_rounds(fake):
 @pytest.mark.parametrize(
     ("name", "kind", "sentence"),
     [
-        ("damaged", BundleInvalid, "damaged: damaged is damaged"),
+        ("damaged", BundleInvalid, "^damaged is damaged$"),
         ("dies", EdgellmError, "the bench of dies was ended by SIGKILL"),
         ("strange", EdgellmError, "the bench of strange said 'strange' where 'ready' was due"),
     ],
