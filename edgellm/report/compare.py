@@ -16,7 +16,7 @@ from edgellm.records.units import (
     Metric,
     stage_metric,
 )
-from edgellm.runner import cautions, stats
+from edgellm.runner import checklist, stats
 from edgellm.runner.stats import Interval
 
 MIN_EFFECT = 0.02  # a smaller change is no news, however certain
@@ -73,17 +73,20 @@ class Row:
 class Comparison:
     """What reports say beside each other; the first is the reference.
 
-    ``models`` are names, ``bundles`` the beginnings of digests.
+    ``models`` are names, ``bundles`` the beginnings of digests, ``verdicts`` on each run.
+    ``interleaved``: every report took turns with the reference, repetition by repetition.
     """
 
     names: tuple[str, ...]
     models: tuple[str, ...]
     bundles: tuple[str, ...]
+    verdicts: tuple[checklist.Word, ...]
     workload: str
     machine: str
     differences: tuple[str, ...]
     notes: tuple[str, ...]
     rows: tuple[Row, ...]
+    interleaved: bool = False
 
 
 Look = Callable[[Report], object]
@@ -113,7 +116,8 @@ def compare(reports: Sequence[Named], *, allow: bool = False) -> Comparison:
 
     Args:
         reports: At least two.
-        allow: Compare although conditions differ; the differences are in the result.
+        allow: Compare although conditions differ, or a run was throttled or swapping; the
+            differences and the verdicts are in the result.
 
     Raises:
         UsageError: Fewer than two, or conditions differ so that a verdict would mislead.
@@ -131,11 +135,21 @@ def compare(reports: Sequence[Named], *, allow: bool = False) -> Comparison:
         names=tuple(named.name for named in reports),
         models=tuple(named.report.bundle.name for named in reports),
         bundles=tuple(named.report.bundle.digest[:12] for named in reports),
+        verdicts=tuple(checklist.verdict(named.report).word for named in reports),
         workload=reference.report.workload.describe(),
         machine=reference.report.environment.name,
         differences=tuple(differences),
         notes=tuple(_notes(reports)),
-        rows=tuple(_rows(reports)),
+        rows=tuple(_rows(reports, allow=allow)),
+        interleaved=all(_took_turns(other.report, reference.report) for other in others),
+    )
+
+
+def _took_turns(report: Report, reference: Report) -> bool:
+    return (
+        report.interleaved is not None
+        and report.interleaved == reference.interleaved
+        and report.workload.repetitions == reference.workload.repetitions
     )
 
 
@@ -144,13 +158,14 @@ def _differences(reference: Named, other: Named) -> list[str]:
 
     Either the bundle or the machine may differ, because that is the question; not both.
     """
-    found = _unequal(WORKLOAD, reference, other)
+    found = unequal(WORKLOAD, reference, other)
     if reference.report.bundle.digest != other.report.bundle.digest:
-        found += _unequal(MACHINE, reference, other)
+        found += unequal(MACHINE, reference, other)
     return found
 
 
-def _unequal(looks: Mapping[str, Look], reference: Named, other: Named) -> list[str]:
+def unequal(looks: Mapping[str, Look], reference: Named, other: Named) -> list[str]:
+    """Return what two reports differ in, one sentence each."""
     return [
         f"{what} is {_plain(a)} in {reference.name} and {_plain(b)} in {other.name}"
         for what, look in looks.items()
@@ -175,7 +190,8 @@ def _notes(reports: Sequence[Named]) -> list[str]:
 
 def _sentences(report: Report, reference: Named) -> list[str]:
     first = reference.report
-    found = [caution.sentence for caution in cautions.of(report)] + list(report.missing())
+    found = [c.sentence for c in checklist.checks(report) if c.status in ("warn", "fail")]
+    found += report.missing()
     if report.workload.prompt_sha256 != first.workload.prompt_sha256:
         found.append("another tokenizer, so the same number of tokens is other text")
     elif set(report.output_sha256) != set(first.output_sha256):
@@ -183,16 +199,20 @@ def _sentences(report: Report, reference: Named) -> list[str]:
     return found
 
 
-def _rows(reports: Sequence[Named]) -> list[Row]:
+def _rows(reports: Sequence[Named], *, allow: bool) -> list[Row]:
     series = [series_of(named.report) for named in reports]
+    first = reports[0].report
+    spoilt = ["" if allow else _spoilt(reports[0]) or _spoilt(other) for other in reports[1:]]
+    judges = [_paired if _took_turns(o.report, first) else _apart for o in reports[1:]]
     rows = []
     for name, metric in METRICS.items():
         found = [values[name] for values in series]
         if all(isinstance(values, Unavailable) for values in found) and name in OPTIONAL:
             continue  # the notes say once that the counter or the sensor is not there
+        whys = ["" if metric.exact else why for why in spoilt]
         changes = (
-            _change(metric, values, found[0], _unlike(name, named.report, reports[0].report))
-            for values, named in zip(found[1:], reports[1:], strict=True)
+            _change(metric, values, found[0], why or _unlike(name, named.report, first), judge)
+            for values, named, why, judge in zip(found[1:], reports[1:], whys, judges, strict=True)
         )
         rows.append(Row(name, tuple(map(_cell, found)), tuple(changes)))
     return rows
@@ -214,6 +234,14 @@ def _counter(report: Report, metric: str) -> CounterInfo | None:
     return next((c for c in report.counters if c.name == COUNTED.get(metric)), None)
 
 
+def _spoilt(named: Named) -> str:
+    """Return why nothing that a run measured may be compared, or an empty string."""
+    found = checklist.verdict(named.report)
+    if found.word not in checklist.INCOMPARABLE:
+        return ""
+    return f"the run of {named.name} is {found.word}: {found.reasons[0]}"
+
+
 def _unlike(metric: str, report: Report, reference: Report) -> str:
     """Return why two values of a metric measure different things, or an empty string."""
     info, first = _counter(report, metric), _counter(reference, metric)
@@ -226,6 +254,46 @@ def _unlike(metric: str, report: Report, reference: Report) -> str:
     return ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """A ratio of samples; ``interval`` is None where the samples are too few."""
+
+    ratio: float
+    interval: Interval | None = None
+    p: float = 1.0
+
+    @property
+    def shown(self) -> bool:
+        """The change is large enough, and beyond chance by both tests."""
+        return (
+            self.interval is not None
+            and max(self.ratio, 1 / self.ratio) >= 1 + MIN_EFFECT
+            and not self.interval.low <= 1 <= self.interval.high
+            and self.p < stats.SIGNIFICANCE
+        )
+
+
+Judge = Callable[[Series, Series], _Evidence]
+
+
+def _apart(found: Series, reference: Series) -> _Evidence:
+    """Judge samples of two runs."""
+    ratio = summarize(found).median / summarize(reference).median
+    if stats.smallest_p(len(found), len(reference)) >= stats.SIGNIFICANCE:
+        return _Evidence(ratio)
+    interval = stats.ratio_interval(found, reference)
+    return _Evidence(ratio, interval, stats.mann_whitney(found, reference))
+
+
+def _paired(found: Series, reference: Series) -> _Evidence:
+    """Judge samples that took turns: by their ratios, so that what slows both is left out."""
+    ratio = summarize(stats.paired_ratios(found, reference).tolist()).median
+    if stats.smallest_paired_p(len(found)) >= stats.SIGNIFICANCE:
+        return _Evidence(ratio)
+    interval = stats.paired_ratio_interval(found, reference)
+    return _Evidence(ratio, interval, stats.wilcoxon(found, reference))
+
+
 def _cell(found: Series | Unavailable) -> Cell:
     if isinstance(found, Unavailable):
         return Cell(None, why=found.why)
@@ -235,7 +303,11 @@ def _cell(found: Series | Unavailable) -> Cell:
 
 
 def _change(
-    metric: Metric, found: Series | Unavailable, reference: Series | Unavailable, unlike: str
+    metric: Metric,
+    found: Series | Unavailable,
+    reference: Series | Unavailable,
+    unlike: str,
+    judge: Judge,
 ) -> Change:
     if isinstance(found, Unavailable):
         return Change("not comparable", why=found.why)
@@ -245,23 +317,14 @@ def _change(
         unlike = "a ratio needs values above 0"
     if unlike:
         return Change("not comparable", why=unlike)
-    ratio = summarize(found).median / summarize(reference).median
     if metric.exact:
+        ratio = summarize(found).median / summarize(reference).median
         return Change(_direction(metric, ratio) if ratio != 1 else "no difference shown", ratio)
-    return _judged(metric, found, reference, ratio)
-
-
-def _judged(metric: Metric, found: Series, reference: Series, ratio: float) -> Change:
-    """Say whether samples show a change: large enough, and beyond chance by both tests."""
-    if stats.smallest_p(len(found), len(reference)) >= stats.SIGNIFICANCE:
-        return Change("too few samples", ratio)
-    interval = stats.ratio_interval(found, reference)
-    shown = (
-        max(ratio, 1 / ratio) >= 1 + MIN_EFFECT
-        and not interval.low <= 1 <= interval.high
-        and stats.mann_whitney(found, reference) < stats.SIGNIFICANCE
-    )
-    return Change(_direction(metric, ratio) if shown else "no difference shown", ratio, interval)
+    evidence = judge(found, reference)
+    if evidence.interval is None:
+        return Change("too few samples", evidence.ratio)
+    verdict = _direction(metric, evidence.ratio) if evidence.shown else "no difference shown"
+    return Change(verdict, evidence.ratio, evidence.interval)
 
 
 def _direction(metric: Metric, ratio: float) -> Verdict:

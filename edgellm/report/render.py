@@ -7,6 +7,9 @@ from edgellm.records.units import METRICS, Metric
 from edgellm.report.compare import COUNTED, Cell, Change, Comparison
 from edgellm.runner.bench_text import aligned
 
+APART = "from repetitions; drift of the machine between runs is not in it"
+INTERLEAVED = "interleaved: the repetitions took turns, so the interval is of their ratios"
+
 Table = Sequence[list[str]]
 """Rows of cells; the first row is the head."""
 
@@ -30,7 +33,7 @@ def _document(comparison: Comparison, table: Callable[[Table], list[str]], item:
         table(values),
         [
             f"Against {comparison.names[0]}, with the 95 % interval of the ratio "
-            "(from repetitions; drift of the machine between runs is not in it):"
+            f"({INTERLEAVED if comparison.interleaved else APART}):"
         ],
         table(changes),
         [item.format(f"({number}) {reason}") for reason, number in reasons.items()],
@@ -45,7 +48,12 @@ def _values(comparison: Comparison, reasons: dict[str, int]) -> Table:
         + [_value(METRICS[row.metric], cell, reasons) for cell in row.cells]
         for row in comparison.rows
     ]
-    head = [["", *comparison.names], ["model", *comparison.models], ["bundle", *comparison.bundles]]
+    head = [
+        ["", *comparison.names],
+        ["model", *comparison.models],
+        ["bundle", *comparison.bundles],
+        ["verdict", *comparison.verdicts],
+    ]
     return [*head, *rows]
 
 

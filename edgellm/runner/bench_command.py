@@ -40,6 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="the whole only: no stages, no roofs")
     parser.add_argument("--layers", action="store_true", help="show each layer by itself")
+    parser.add_argument("--checklist", action="store_true", help="show every row of the checklist")
     parser.add_argument("--clock", action="store_true", help="show inference as a clocked machine")
     parser.add_argument("-o", "--output", type=Path, help="report to write, with the raw samples")
     parser.add_argument("--force", action="store_true", help="replace the report where it exists")
@@ -85,7 +86,8 @@ def execute(arguments: argparse.Namespace) -> None:
     if arguments.clock:
         print(clock_text.render(report))
         return
-    print(bench_text.render(report, layers=arguments.layers))
+    text = bench_text.render(report, layers=arguments.layers, every_check=arguments.checklist)
+    print(text)
     if arguments.output:
         print(f"\nreport: {arguments.output}")
 

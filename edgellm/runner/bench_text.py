@@ -7,7 +7,7 @@ from edgellm.records.metrics import Series, Summary, energy_rail, multiplexed, s
 from edgellm.records.report import Report
 from edgellm.records.samples import StageSamples, Unavailable
 from edgellm.records.units import COUNTER_LABELS, METRICS, STAGES, stage_metric
-from edgellm.runner import cautions, stage_text
+from edgellm.runner import checklist, profile_text, stage_text
 from edgellm.runner.stage_text import counter_of, shown_counters
 
 HEADLINE = (
@@ -25,31 +25,34 @@ HEADLINE = (
 )
 
 
-def render(report: Report, *, layers: bool = False) -> str:
-    """Return the report for people: headline, stages, roofs, what is missing, cautions.
+def render(report: Report, *, layers: bool = False, every_check: bool = False) -> str:
+    """Return the report for people: headline with verdict, stages, roofs, gaps, checklist.
 
     Values are medians over repetitions ± median absolute deviation.
 
     Args:
         report: Of a bench run.
         layers: Show each layer by itself.
+        every_check: Show also the rows of the checklist that passed or do not apply.
     """
     machine = report.environment
     series = series_of(report)
     blocks = [
         [
             f"{report.bundle.name}  {report.bundle.digest[:12]}  {report.started_utc}",
-            f"{machine.name}, {report.workload.describe()}; median ± MAD",
+            f"{machine.name}, {report.workload.describe()}; median ± MAD; "
+            f"verdict: {checklist.verdict(report).word.upper()}",
         ],
         aligned([METRICS[name].label, _cell(name, series[name])] for name in HEADLINE),
         aligned(_stages(report, series)),
         _depths(report),
         *stage_text.tables(report, layers=layers),
+        *profile_text.tables(report),
         _roofs(report),
         _meanwhile(report),
         [*_sources(report), *_overhead(report)],
         list(report.missing()),
-        [f"caution: {caution.sentence}" for caution in cautions.of(report)],
+        checklist.render_checks(report, every=every_check),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 

@@ -172,3 +172,36 @@ def test_a_limit_cannot_be_judged_on_too_few_samples(make_report):
     comparison = compared(make_report(times(1, 2)), make_report(times(1, 2)))
     with pytest.raises(UsageError, match="TTFT of b cannot be judged"):
         require_no_slowdown(comparison, 0.05)
+
+
+DRIFT = (1, 2, 1.5, 3, 1.2, 2.5, 1.1, 1.7)
+
+
+def taking_turns(make_report, factor, text="turns", n=8):
+    wobble = (1, 1.001, 0.999, 1.002, 0.998, 1.0005, 1.003, 0.997)
+    drifting = [100 * factor * d * w for d, w in zip(DRIFT, wobble, strict=True)][:n]
+    return make_report(drifting, interleaved=text)
+
+
+def still(make_report, text="turns"):
+    return make_report([100 * d for d in DRIFT], interleaved=text)
+
+
+def test_reports_that_took_turns_are_judged_by_their_ratios(make_report):
+    comparison = compared(still(make_report), taking_turns(make_report, 1.05))
+    change = row(comparison, "prefill_ns").changes[0]
+    assert comparison.interleaved
+    assert (change.verdict, change.ratio) == ("worse", pytest.approx(1.05, rel=0.002))
+    assert change.interval.low > 1.045
+
+
+@pytest.mark.parametrize(("text", "n"), [("other turns", 8), (None, 8), ("turns", 7)])
+def test_reports_that_did_not_take_turns_are_judged_apart(make_report, text, n):
+    comparison = compared(still(make_report), taking_turns(make_report, 1.05, text, n))
+    assert not comparison.interleaved
+    assert row(comparison, "prefill_ns").changes[0].verdict == "no difference shown"
+
+
+def test_five_rounds_are_too_few(make_report):
+    five = make_report([100.0] * 5, interleaved="turns")
+    assert row(compared(five, five), "prefill_ns").changes[0].verdict == "too few samples"

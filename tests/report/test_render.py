@@ -13,6 +13,7 @@ median ± MAD
                                          fp32                int8
 model                                    tiny                tiny
 bundle                                   aaaaaaaaaaaa        bbbbbbbbbbbb
+verdict                                  valid               valid
 bundle size                              400.0 MiB           100.0 MiB
 peak memory                              150.0 MiB           150.0 MiB
 TTFT                                     101.1 ± 1.0 ms      51.35 ± 0.25 ms
@@ -60,6 +61,10 @@ detokenize, per output  no difference shown
 (2) p99 needs 100 gaps, got 10
 (3) not evaluated before bundling
 
+fp32, int8: p95 needs 20 gaps, got 10; p99 needs 100 gaps, got 10: use more --output-tokens or \
+--repetitions
+fp32: not evaluated before bundling, so speed may have cost quality: edgellm evaluate DIR \
+--against REF
 fp32, int8: cycles, instructions not measured: no counter in a test (ENOENT)"""
 
 
@@ -118,3 +123,9 @@ def test_markdown_holds_the_same_cells(comparison):
 def test_a_bar_in_a_name_does_not_break_the_table(make_report):
     text = as_markdown(compare([Named("a|b", make_report()), Named("c", make_report())]))
     assert r"| a\|b | c |" in text
+
+
+def test_reports_that_took_turns_say_so(make_report):
+    turns = make_report([100.0] * 6, interleaved="turns")
+    text = as_text(compare([Named("a", turns), Named("b", turns)]))
+    assert "(interleaved: the repetitions took turns, so the interval is of their ratios):" in text

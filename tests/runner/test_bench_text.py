@@ -1,12 +1,13 @@
 import dataclasses
 
 from edgellm.records.samples import CounterInfo, CounterSample, StageSamples
+from edgellm.runner import checklist
 from edgellm.runner.bench_text import render
 
 WHOLE = """\
 tiny  abababababab  2026-01-02T03:04:05+00:00
 Test Board 4, 4 threads, 64 prompt tokens, 3 output tokens, 5 repetitions after 1 warm-up; \
-median ± MAD
+median ± MAD; verdict: VALID
 
 TTFT                      101.1 ± 1.0 ms
 TPOT                      10.10 ± 0.10 ms
@@ -31,16 +32,14 @@ detokenize   output  0.2000 ± 0.0000 ms  0.4000 ± 0.0000 M
 
 reference cycles: TSC, rate from a test
 
-cycles, instructions not measured: no counter in a test (ENOENT)
-
-caution: the kernel did not let the memory peak be reset, so it covers the whole process: \
-measure in a fresh process"""
+cycles, instructions not measured: no counter in a test (ENOENT)"""
 
 
 def test_the_whole_text(make_report):
     report = make_report()
     memory = dataclasses.replace(report.memory, clean_peak=False)
-    assert render(dataclasses.replace(report, memory=memory)) == WHOLE
+    report = dataclasses.replace(report, memory=memory)
+    assert render(report) == WHOLE + "\n\n" + "\n".join(checklist.render_checks(report))
 
 
 def test_an_estimated_count_is_marked(make_report):
