@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--save", type=click.Path(path_type=Path), help="With --run: folder for the reports; new."
 )
+@click.option("--clock", is_flag=True, help="Read each as a clocked machine, in cycles of a tick.")
 @click.option("--markdown", is_flag=True, help="Print tables for a document.")
 @click.option("--allow", is_flag=True, help="Compare although conditions differ, and say so.")
 @click.option(
@@ -41,6 +43,7 @@ def command(
     paths: tuple[Path, ...],
     run: bool,
     save: Path | None,
+    clock: bool,
     markdown: bool,
     allow: bool,
     fail_slower: float | None,
@@ -61,6 +64,7 @@ def command(
     Examples:
       edgellm compare fp32.json int8.json pruned.json --markdown
       edgellm compare before.json after.json --fail-slower 5%
+      edgellm compare int8.json pruned.json --clock
       edgellm compare --run fp32.edgellm int8.edgellm --threads 2
     """
     from edgellm.records import report
@@ -75,9 +79,18 @@ def command(
     named = [Named(name, read) for name, read in zip(column_names(paths), reports, strict=True)]
     comparison = compare(named, allow=allow)
     draw = render.as_markdown if markdown else render.as_text
-    emit(as_json, comparison, draw(comparison))
+    emit(as_json, comparison, _clocks(reports) if clock else draw(comparison))
     if fail_slower is not None:
         require_no_slowdown(comparison, fail_slower)
+
+
+def _clocks(reports: Sequence[Report]) -> str:
+    """Return each report as a clocked machine, all but the first against it."""
+    from edgellm.runner import clock_text
+
+    first, *others = reports
+    views = [clock_text.render(first), *(clock_text.render(other, first) for other in others)]
+    return "\n\n\n".join(views)
 
 
 def _run(

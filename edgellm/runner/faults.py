@@ -46,27 +46,34 @@ def swapping(report: Report) -> list[str]:
     used = [report.environment.before.swap_used_bytes, report.environment.after.swap_used_bytes]
     grown, faults = (used[1] or 0) - (used[0] or 0), report.memory.major_faults
     found = [f"{grown / 2**20:.1f} MiB went to swap during the run"] if grown > 0 else []
-    if faults:
+    if (faults or 0) > report.workload.repetitions:  # one now and then is a page's first use
         found.append(f"major page faults in the repetitions, which wait for a disk: {faults}")
     return found
 
 
 def neighbours(report: Report) -> list[str]:
-    """Find other programs that used the cores, before the run or during it."""
-    found, facts, others = [], report.environment, others_share(report)
+    """Find other programs that used the cores during the run, or before it where that is unknown.
+
+    The load average of a minute still holds the work that came before the run.
+    """
+    facts, others = report.environment, others_share(report)
     load = facts.before.load_average
-    if load is not None and load > BUSY_SHARE * facts.cores:
-        found.append(f"the load was {load:.1f} on {facts.cores} cores before the run began")
-    if others is not None and others > OTHERS_LIMIT:
-        found.append(f"others took {100 * others:.0f} % of the cores' time during the run")
-    return found
+    if others is None:
+        busy = load is not None and load > BUSY_SHARE * facts.cores
+        return [f"the load was {load:.1f} on {facts.cores} cores before the run"] if busy else []
+    if others <= OTHERS_LIMIT:
+        return []
+    return [f"others took {100 * others:.0f} % of the cores' time during the run"]
 
 
 def others_share(report: Report) -> float | None:
-    """Return the share of all cores' time that others had, 0 to 1; None where it is not known."""
+    """Return the share of all cores' time that others had, 0 to 1; None where it is not known.
+
+    Whoever takes turns with this run is no neighbour, and cannot be told from one.
+    """
     facts, line = report.environment, report.timeline
     first, last = facts.before.cpu_time, facts.after.cpu_time
-    if first is None or last is None or line is None or not line.duration_ns:
+    if first is None or last is None or line is None or not line.duration_ns or report.interleaved:
         return None
     stolen = last.stolen_ns - first.stolen_ns
     others = last.busy_ns - first.busy_ns - (last.own_ns - first.own_ns) + stolen

@@ -135,8 +135,12 @@ SPREAD = (10, 11, 12, 10, 12)
         ),
         ("throttled", {9}, lambda r: counting(r, 1_700_000_000)),
         ("swapping", {8}, lambda r: after(r, swap_used_bytes=1 << 20)),
-        ("swapping", {8}, lambda r: memory(r, major_faults=3)),
-        ("noisy neighbour", {8}, lambda r: before(r, load_average=2.1)),
+        ("swapping", {8}, lambda r: memory(r, major_faults=6)),
+        (
+            "noisy neighbour",
+            {8},
+            lambda r: before(after(r, cpu_time=None), load_average=2.1),
+        ),
         ("noisy neighbour", {8}, lambda r: after(r, cpu_time=CpuTime(33 * S, 0, 30 * S))),
         ("noisy neighbour", {8}, lambda r: after(r, cpu_time=CpuTime(30 * S, 3 * S, 30 * S))),
         ("unstable", {1, 6}, lambda r: replace_decode(r, wall_ns=SPREAD)),
@@ -238,8 +242,8 @@ def test_the_gravest_word_wins(board):
     report = replace_decode(board, wall_ns=SPREAD)
     words = [verdict(report).word]
     for spoil in (
-        lambda r: before(r, load_average=2.1),
-        lambda r: memory(r, major_faults=1),
+        lambda r: before(after(r, cpu_time=None), load_average=2.1),
+        lambda r: memory(r, major_faults=6),
         lambda r: after(r, throttle={ALARM: 1}),
     ):
         report = spoil(report)
