@@ -205,3 +205,28 @@ def test_reports_that_did_not_take_turns_are_judged_apart(make_report, text, n):
 def test_five_rounds_are_too_few(make_report):
     five = make_report([100.0] * 5, interleaved="turns")
     assert row(compared(five, five), "prefill_ns").changes[0].verdict == "too few samples"
+
+
+def spoilt(report):
+    after = dataclasses.replace(report.environment.after, swap_used_bytes=1 << 20)
+    return dataclasses.replace(
+        report, environment=dataclasses.replace(report.environment, after=after)
+    )
+
+
+def test_a_run_that_swapped_is_not_compared(make_report):
+    comparison = compared(make_report(), spoilt(make_report()))
+    change = row(comparison, "prefill_ns").changes[0]
+    assert comparison.verdicts == ("valid", "swapping")
+    assert change.verdict == "not comparable"
+    assert change.why.startswith("the run of b is swapping: ")
+
+
+def test_the_size_of_a_bundle_is_compared_however_the_run_went(make_report):
+    change = row(compared(spoilt(make_report()), make_report()), "bundle_bytes").changes[0]
+    assert change.ratio == 1
+
+
+def test_a_spoilt_run_is_compared_where_that_is_allowed(make_report):
+    reports = [Named("a", spoilt(make_report())), Named("b", make_report())]
+    assert row(compare(reports, allow=True), "prefill_ns").changes[0].ratio == 1
