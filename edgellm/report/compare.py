@@ -1,5 +1,6 @@
 """Decides whether reports may be compared, and what the comparison shows; prints nothing."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -203,7 +204,7 @@ def _rows(reports: Sequence[Named], *, allow: bool) -> list[Row]:
     series = [series_of(named.report) for named in reports]
     first = reports[0].report
     spoilt = ["" if allow else _spoilt(reports[0]) or _spoilt(other) for other in reports[1:]]
-    judges = [_paired if _took_turns(o.report, first) else _apart for o in reports[1:]]
+    judges = [_judge(other.report, first, allow=allow) for other in reports[1:]]
     rows = []
     for name, metric in METRICS.items():
         found = [values[name] for values in series]
@@ -283,6 +284,18 @@ def _apart(found: Series, reference: Series) -> _Evidence:
         return _Evidence(ratio)
     interval = stats.ratio_interval(found, reference)
     return _Evidence(ratio, interval, stats.mann_whitney(found, reference))
+
+
+def _doubtful(found: Series, reference: Series) -> _Evidence:
+    """Judge samples of a run beside which others worked: theirs may be the difference."""
+    return dataclasses.replace(_apart(found, reference), p=1.0)
+
+
+def _judge(report: Report, reference: Report, *, allow: bool) -> Judge:
+    if _took_turns(report, reference):
+        return _paired
+    words = {checklist.verdict(report).word, checklist.verdict(reference).word}
+    return _doubtful if "noisy neighbour" in words and not allow else _apart
 
 
 def _paired(found: Series, reference: Series) -> _Evidence:

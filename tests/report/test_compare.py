@@ -230,3 +230,20 @@ def test_the_size_of_a_bundle_is_compared_however_the_run_went(make_report):
 def test_a_spoilt_run_is_compared_where_that_is_allowed(make_report):
     reports = [Named("a", spoilt(make_report())), Named("b", make_report())]
     assert row(compare(reports, allow=True), "prefill_ns").changes[0].ratio == 1
+
+
+def test_a_run_beside_which_others_worked_shows_no_difference(make_report):
+    slow = make_report([200, 202, 198, 200, 204])
+    state = dataclasses.replace(slow.environment.before, load_average=9.0)
+    noisy = dataclasses.replace(
+        slow, environment=dataclasses.replace(slow.environment, before=state)
+    )
+    reports = [Named("a", make_report()), Named("b", noisy)]
+
+    hedged, allowed = compare(reports), compare(reports, allow=True)
+
+    assert hedged.verdicts == ("valid", "noisy neighbour")
+    for comparison, verdict in ((hedged, "no difference shown"), (allowed, "worse")):
+        (row,) = [row for row in comparison.rows if row.metric == "decode_ns"]
+        assert row.changes[0].verdict == verdict
+        assert row.changes[0].ratio == pytest.approx(2)
