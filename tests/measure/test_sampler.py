@@ -117,7 +117,7 @@ def test_a_sensor_that_cannot_be_read_at_all_is_named(put):
 def test_energy_is_counted_from_the_first_reading(put, samples):
     root = put({**BOARD, **PACKAGE})
     with Sampler(monotonic, monotonic(), root=root, interval_s=0.001, ask=silent) as sampler:
-        samples.wait(1)
+        samples.wait(2)  # the first has read its rails by then
         put({f"{RAPL}/energy_uj": "1500000\n"})
         samples.wait(3)
     (rail,) = sampler.timeline().rails
