@@ -6,6 +6,7 @@ from edgellm.records.metrics import Series, series_of, summarize
 from edgellm.records.report import Report
 from edgellm.records.samples import CYCLES, INSTRUCTIONS, REFERENCE_CYCLES, Unavailable
 from edgellm.records.units import COUNTER_LABELS, stage_metric
+from edgellm.runner import checklist
 from edgellm.runner.stage_text import counter_of
 
 BAR = 30  # characters of a share of 100 %
@@ -24,7 +25,7 @@ def render(report: Report, reference: Report | None = None) -> str:
     unit = COUNTER_LABELS[counter] if info else ""
     lines = [
         f"{report.bundle.name} as a clocked machine: {report.environment.name}, "
-        f"{report.workload.describe()}",
+        f"{report.workload.describe()}; verdict: {checklist.verdict(report).word.upper()}",
         *([f"{unit}: {info.source}"] if info else []),
         "",
         f"the tick (one token)    {_tick(series, counter, unit)}",

@@ -59,7 +59,9 @@ def neighbours(report: Report) -> list[str]:
     facts, others = report.environment, others_share(report)
     load = facts.before.load_average
     if others is None:
-        busy = load is not None and load > BUSY_SHARE * facts.cores
+        # Who takes turns is in the load of the others.
+        alone = report.interleaved is None
+        busy = alone and load is not None and load > BUSY_SHARE * facts.cores
         return [f"the load was {load:.1f} on {facts.cores} cores before the run"] if busy else []
     if others <= OTHERS_LIMIT:
         return []

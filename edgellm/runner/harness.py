@@ -24,7 +24,7 @@ from edgellm.records.progress import Progress, silent
 from edgellm.records.report import BundleFacts, Depth, Report, Workload
 from edgellm.records.samples import StageSamples
 from edgellm.records.units import STAGES, Stage
-from edgellm.runner import bench_prompt, load
+from edgellm.runner import bench_prompt, load, pages
 from edgellm.runner.generate import LanguageModel
 from edgellm.runner.plan import Pace, Plan, until_precise
 from edgellm.runner.sampling import GREEDY, Sampler
@@ -109,6 +109,8 @@ def measure_bundle(
             bundle = open_bundle(path)
             model = bundle.session(threads=plan.used_threads, context=plan.used_context)
             timer.lap("load")
+            if pace is not None:  # who takes turns is compared: by the model, not by its pages
+                pages.collapse(machine.root)
             loaded_rss = memory.rss_bytes(machine.root)
             run = Run(bundle.tokenizer, model, timer, machine.clock, plan, progress)
             faults = memory.faults()

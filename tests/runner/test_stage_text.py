@@ -93,7 +93,7 @@ def test_an_emulator_has_no_ipc(staged):
 
 CLOCK = """\
 tiny as a clocked machine: Test Board 4, 4 threads, 64 prompt tokens, 3 output tokens, \
-5 repetitions after 1 warm-up
+5 repetitions after 1 warm-up; verdict: VALID
 reference cycles: TSC, rate from a test
 
 the tick (one token)    20 M reference cycles, 10 ms
