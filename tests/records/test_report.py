@@ -83,3 +83,19 @@ def test_samples_that_cannot_be_are_refused(tmp_path, make_report, changes, sent
     codec.write(path, make_report(stages=(dataclasses.replace(good, **changes),)))
     with pytest.raises(BundleInvalid, match=sentence):
         report.read(path)
+
+
+def test_a_report_of_the_first_schema_reads_with_its_cautions_judged_anew(tmp_path, make_report):
+    path = _written(tmp_path, make_report(), schema=1)
+    data = json.loads(path.read_text())
+    for new in ("start_ns", "boundary_ns", "depths", "work", "views", "timeline", "roofs"):
+        del data[new]
+    del data["interleaved"], data["memory"]["clean_peak"]
+    data["warnings"] = [{"code": "peak_not_reset", "sentence": "measure in a fresh process"}]
+    path.write_text(json.dumps(data))
+
+    read = report.read(path)
+
+    assert read.stage("prefill") == make_report().stage("prefill")
+    assert not read.memory.clean_peak
+    assert read.views.staged is None
