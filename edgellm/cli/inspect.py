@@ -60,9 +60,9 @@ def command(*, path: Path, layers: bool, context: int, as_json: bool) -> None:
 
 
 def _inspect(path: Path, *, layers: bool, context: int) -> Inspection:
-    from edgellm.graph import stages
     from edgellm.graph.inspect import inspect, parse
     from edgellm.graph.stage_folder import load_graph, open_stage
+    from edgellm.records import stages
     from edgellm.records.manifest import MODEL_FILE, STAGE_FILE, BundleManifest, StageRecord
     from edgellm.runner.load import open_bundle
 

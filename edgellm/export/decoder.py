@@ -17,8 +17,8 @@ from edgellm.errors import UnsupportedModel
 from edgellm.export.architectures import Architecture, DecoderShape
 from edgellm.export.rotary import rotary_tables
 from edgellm.export.weights import Weights
-from edgellm.graph import stages
 from edgellm.graph.build import GraphBuilder
+from edgellm.records import stages
 
 END = np.iinfo(np.int64).max
 

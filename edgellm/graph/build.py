@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgellm.graph import stages
+from edgellm.records import stages
 
 MICROSOFT = "com.microsoft"
 OPSET = 21

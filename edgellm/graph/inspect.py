@@ -14,7 +14,7 @@ import onnx
 import onnx_ir as ir
 
 from edgellm.errors import BundleInvalid
-from edgellm.graph import stages
+from edgellm.records import stages
 from edgellm.records.manifest import ModelFacts
 from edgellm.records.views import StageWork
 

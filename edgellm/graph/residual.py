@@ -3,7 +3,7 @@
 import onnx_ir as ir
 
 from edgellm.errors import UnsupportedModel
-from edgellm.graph import stages
+from edgellm.records import stages
 
 
 def entry(graph: ir.Graph, layer: int) -> ir.Node:

@@ -7,8 +7,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgellm.errors import UnsupportedModel, UsageError
-from edgellm.graph import stages
 from edgellm.graph.stage_folder import StageFolder
+from edgellm.records import stages
 
 Array = NDArray[np.float32]
 

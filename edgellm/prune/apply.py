@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Mapping, MutableSequence, Sequ
 import numpy as np
 import onnx_ir as ir
 
-from edgellm.graph import stages
 from edgellm.graph.residual import entry, stream
 from edgellm.prune.anatomy import Array, feed_forward
+from edgellm.records import stages
 
 
 def remove_layers(graph: ir.Graph, removed: Collection[int], layers: int) -> None:

@@ -11,12 +11,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgellm.errors import UnsupportedModel
-from edgellm.graph import stages
 from edgellm.quantize import floats, rows, weight_only
 from edgellm.quantize.blocks import Blocks
 from edgellm.quantize.matmuls import WeightMatMul, keeps_float, other_matmuls, weight_matmuls
 from edgellm.quantize.rewrite import drop_unused_initializers
 from edgellm.quantize.scheme import Scheme
+from edgellm.records import stages
 from edgellm.records.progress import Progress, silent
 
 

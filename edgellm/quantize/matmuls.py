@@ -6,9 +6,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgellm.graph import stages
 from edgellm.quantize.rewrite import absorb
 from edgellm.quantize.scheme import Scheme
+from edgellm.records import stages
 
 OPERATORS = ("MatMul", "FusedMatMul", "Gemm")
 

@@ -6,8 +6,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgellm.graph import stages
 from edgellm.graph.build import Attribute, initializer, microsoft_domain
+from edgellm.records import stages
 
 
 def add_initializer(graph: ir.Graph, name: str, data: NDArray[np.generic]) -> ir.Value:

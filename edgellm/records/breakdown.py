@@ -154,8 +154,3 @@ def _excess(sums: Sequence[int], phase: StagedPhase) -> float:
     rounds = zip(sums, cuts, phase.whole_ns, strict=True)
     excess: list[float] = [(total - cut) / whole - 1 for total, cut, whole in rounds]
     return statistics.median(excess)
-
-
-def kind_of(stage: str) -> str:
-    """Return a stage's name without its layer: ``layers.3.attention`` is ``attention``."""
-    return stage.rsplit(".", 1)[-1]

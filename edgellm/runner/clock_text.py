@@ -1,10 +1,11 @@
 """The clock view: inference read as a clocked machine, in which a token is a tick."""
 
 from edgellm.records import breakdown
-from edgellm.records.breakdown import Row, kind_of
+from edgellm.records.breakdown import Row
 from edgellm.records.metrics import Series, series_of, summarize
 from edgellm.records.report import Report
 from edgellm.records.samples import CYCLES, INSTRUCTIONS, REFERENCE_CYCLES, Unavailable
+from edgellm.records.stages import kind_of
 from edgellm.records.units import COUNTER_LABELS, stage_metric
 from edgellm.runner import checklist
 from edgellm.runner.stage_text import counter_of

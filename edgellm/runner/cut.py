@@ -9,9 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from edgellm.errors import UnsupportedModel
+from edgellm.records import stages
 from edgellm.runner.protobuf import fields, message, number
-
-STAGE_KEY = b"edgellm.stage"
 
 # Field numbers of onnx.proto.
 MODEL_IR, MODEL_GRAPH, MODEL_OPSETS = 1, 7, 8
@@ -172,7 +171,7 @@ def _node(raw: bytes, content: bytes) -> _Node:
             node.inputs.append(inner)
         elif number_ == NODE_OUTPUT and inner:
             node.outputs.append(inner)
-        elif number_ == NODE_METADATA and _first(inner, ENTRY_KEY) == STAGE_KEY:
+        elif number_ == NODE_METADATA and _first(inner, ENTRY_KEY) == stages.KEY.encode():
             node.stage = _first(inner, ENTRY_VALUE).decode()
     return node
 

@@ -7,11 +7,11 @@ beside the ratio by which the profiled calls were slower than clean ones.
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgellm.records import stages
 from edgellm.records.progress import Progress
 from edgellm.records.views import OperatorTime, Phase, ProfiledPhase
 from edgellm.runner import bench_prompt
@@ -23,10 +23,7 @@ from edgellm.runner.session import PREFILL_CHUNK_TOKENS
 PREFILLS, STEPS = 3, 16  # enough for shares; a profile keeps every node of every call
 KERNEL = "_kernel_time"
 # Nodes are named by their stage: ``layers.3.attention.qkv``, ``head.logits``.
-STAGE = re.compile(
-    r"(?:layers\.\d+\.)?(embedding|attention_norm|attention|feed_forward_norm|feed_forward"
-    r"|final_norm|head)\b"
-)
+STAGE = re.compile(rf"(?:layers\.\d+\.)?({'|'.join(stages.KINDS)})\b")
 OTHER = "other"  # what onnxruntime put in by itself
 MICROSECOND_NS = 1000
 
@@ -70,20 +67,13 @@ def profile_calls(
             decodes.append(machine.clock() - since)
         events = json.loads(session.end_profiling().read_bytes())
     chunks = -(-prompt // PREFILL_CHUNK_TOKENS)
-    calls = iter(_calls(events))
-    _skip(calls, chunks)
-    prefill = list(islice(calls, chunks * PREFILLS))
-    _skip(calls, 1)
-    decode = list(calls)
+    calls = _calls(events)
+    measured = chunks * (1 + PREFILLS)  # each phase begins with its warm-up
+    prefill, decode = calls[chunks:measured], calls[measured + 1 :]
     return (
         _phase("prefill", 0, prompt, prefill, prefills[1:]),
         _phase("decode", prompt, 1, decode, decodes[1:]),
     )
-
-
-def _skip(calls: Iterator[list[Event]], count: int) -> None:
-    for _ in range(count):
-        next(calls)
 
 
 def _calls(events: Sequence[Event]) -> list[list[Event]]:

@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from edgellm.records import breakdown
-from edgellm.records.breakdown import Breakdown, Row, kind_of
+from edgellm.records.breakdown import Breakdown, Row
 from edgellm.records.machine import Roof
 from edgellm.records.metrics import multiplexed, scaled
 from edgellm.records.report import Report
 from edgellm.records.samples import CYCLES, INSTRUCTIONS, REFERENCE_CYCLES
+from edgellm.records.stages import kind_of
 from edgellm.records.units import COUNTER_LABELS
 from edgellm.records.views import StagedPhase
 

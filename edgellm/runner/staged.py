@@ -8,7 +8,6 @@ A call costs more among others than in a row, because their work has taken its d
 cache; so it is measured where it happens: by a part that does nothing after each stage.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgellm.measure import memory
 from edgellm.measure.clock import Laps, StageTimer
+from edgellm.records import stages
 from edgellm.records.manifest import MODEL_FILE, WEIGHTS_FILE, ModelFacts
 from edgellm.records.progress import Progress
 from edgellm.records.samples import StageSamples
@@ -35,7 +35,6 @@ from edgellm.runner.weights import WeightsFile
 DECODE_STEPS = 8  # of one repetition: long enough for the clock, short enough for many repetitions
 CUT = " cut"
 ONE = np.zeros(1, np.float32)
-LAYER = re.compile(r"layers\.(\d+)\.")
 ROOM = 2.5  # both graphs are opened where this many times the weights are free
 
 Lap = Callable[[str], None]
@@ -144,8 +143,8 @@ def _place(name: str) -> tuple[str, int]:
 
     So two layers' buffers serve all, and stay in the cache as those of the whole graph do.
     """
-    match = LAYER.match(name)
-    return (name[match.end() :], int(match[1]) % 2) if match else (name, 0)
+    layer = stages.layer_of(name)
+    return (name, 0) if layer is None else (stages.NUMBERED.sub("", name), layer % 2)
 
 
 def _idle(part: Part, engine: Engine) -> Step:

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from edgellm.errors import BundleInvalid
-from edgellm.graph import stages
 from edgellm.graph.inspect import GraphWork, Work, inspect, parse
 from edgellm.graph.stage_folder import load_graph, open_stage
 from edgellm.quantize.pipeline import choose_scheme, quantize_stage
+from edgellm.records import stages
 from edgellm.records.manifest import MODEL_FILE
 
 EMBEDDING = 258 * 32

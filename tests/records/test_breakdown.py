@@ -1,7 +1,8 @@
 import pytest
 
-from edgellm.records.breakdown import breakdown, kind_of
+from edgellm.records.breakdown import breakdown
 from edgellm.records.samples import CYCLES, INSTRUCTIONS, CounterSample, StageSamples
+from edgellm.records.stages import kind_of
 from edgellm.records.views import StagedPhase, StageWork
 
 CUT_NS = 10  # what each cut costs

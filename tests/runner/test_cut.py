@@ -4,8 +4,8 @@ import pytest
 
 from edgellm.errors import UnsupportedModel
 from edgellm.graph.stage_folder import load_graph, open_stage
-from edgellm.graph.stages import of
 from edgellm.records.manifest import MODEL_FILE, WEIGHTS_FILE
+from edgellm.records.stages import of
 from edgellm.runner.cut import cut, idle_part
 from edgellm.runner.session import Engine, open_session
 from edgellm.runner.weights import WeightsFile

@@ -5,8 +5,8 @@ Names: ``embedding``, ``layers.I.attention_norm``, ``layers.I.attention``,
 """
 
 import re
-
-import onnx_ir as ir
+from collections.abc import Mapping
+from typing import Protocol
 
 KEY = "edgellm.stage"
 EMBEDDING = "embedding"
@@ -16,12 +16,29 @@ FEED_FORWARD_NORM = "feed_forward_norm"
 FEED_FORWARD = "feed_forward"
 FINAL_NORM = "final_norm"
 HEAD = "head"
+KINDS = (
+    EMBEDDING,
+    ATTENTION_NORM,
+    ATTENTION,
+    FEED_FORWARD_NORM,
+    FEED_FORWARD,
+    FINAL_NORM,
+    HEAD,
+)
 
 # What is numbered by layer: stages, nodes and initializers, and the cache that goes in and out.
 NUMBERED = re.compile(r"^(layers|past_key_values|present)\.(\d+)(?=\.)")
 
 
-def of(node: ir.Node) -> str | None:
+class Node(Protocol):
+    """What carries a stage: a node of an ``onnx_ir`` graph."""
+
+    @property
+    def metadata_props(self) -> Mapping[str, str]:
+        """Facts of the node by name."""
+
+
+def of(node: Node) -> str | None:
     """Return the stage of ``node``, or None in a graph of the standard route."""
     return node.metadata_props.get(KEY)
 
