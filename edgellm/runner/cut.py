@@ -10,19 +10,23 @@ from dataclasses import dataclass, field
 
 from edgellm.errors import UnsupportedModel
 from edgellm.records import stages
-from edgellm.runner.protobuf import fields, message, number
-
-# Field numbers of onnx.proto.
-MODEL_IR, MODEL_GRAPH, MODEL_OPSETS = 1, 7, 8
-OPSET_VERSION = 2
-GRAPH_NODE, GRAPH_NAME, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT = 1, 2, 5, 11, 12
-NODE_INPUT, NODE_OUTPUT, NODE_TYPE, NODE_METADATA = 1, 2, 4, 9
-TENSOR_NAME = 8
-VALUE_NAME, VALUE_TYPE, TYPE_TENSOR, TENSOR_ELEMENT = 1, 2, 1, 1
-ENTRY_KEY, ENTRY_VALUE = 1, 2
-FLOAT = 1
-
-IDLE_IR, IDLE_OPSET = 10, 21  # as in the graphs that edgellm writes
+from edgellm.runner import onnx_proto
+from edgellm.runner.onnx_proto import (
+    ENTRY_KEY,
+    ENTRY_VALUE,
+    GRAPH_INITIALIZER,
+    GRAPH_INPUT,
+    GRAPH_NAME,
+    GRAPH_NODE,
+    GRAPH_OUTPUT,
+    MODEL_GRAPH,
+    NODE_INPUT,
+    NODE_METADATA,
+    NODE_OUTPUT,
+    TENSOR_NAME,
+    VALUE_NAME,
+)
+from edgellm.runner.protobuf import fields, message
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +98,12 @@ def idle_part(inputs: int, outputs: int) -> bytes:
     """
     takes = [b"in%d" % i for i in range(max(inputs, 1))]
     gives = [b"out%d" % i for i in range(outputs)]
-    body = message(GRAPH_NAME, b"idle")
-    for name in gives:
-        node = message(NODE_INPUT, takes[0]) + message(NODE_OUTPUT, name)
-        body += message(GRAPH_NODE, node + message(NODE_TYPE, b"Identity"))
-    body += b"".join(_value(GRAPH_INPUT, name) for name in takes)
-    body += b"".join(_value(GRAPH_OUTPUT, name) for name in gives)
-    opset = message(MODEL_OPSETS, number(OPSET_VERSION, IDLE_OPSET))
-    return number(MODEL_IR, IDLE_IR) + opset + message(MODEL_GRAPH, body)
+    return onnx_proto.model(
+        b"idle",
+        *(onnx_proto.node(b"Identity", takes[:1], name) for name in gives),
+        *(onnx_proto.value(GRAPH_INPUT, name) for name in takes),
+        *(onnx_proto.value(GRAPH_OUTPUT, name) for name in gives),
+    )
 
 
 def _groups(nodes: Iterable[_Node]) -> dict[str, list[_Node]]:
@@ -134,20 +136,14 @@ def _part(
     body = [node.raw for node in nodes]
     body.append(message(GRAPH_NAME, stage.encode()))
     body += [graph.initializers[name] for name in used if name in graph.initializers]
-    body += [graph.inputs.get(name) or _value(GRAPH_INPUT, name) for name in inputs]
-    body += [graph.outputs.get(name) or _value(GRAPH_OUTPUT, name) for name in outputs]
+    body += [graph.inputs.get(name) or onnx_proto.value(GRAPH_INPUT, name) for name in inputs]
+    body += [graph.outputs.get(name) or onnx_proto.value(GRAPH_OUTPUT, name) for name in outputs]
     return Part(
         stage,
         around + message(MODEL_GRAPH, b"".join(body)),
         tuple(name.decode() for name in inputs),
         tuple(name.decode() for name in outputs),
     )
-
-
-def _value(where: int, name: bytes) -> bytes:
-    """Return a graph input or output of floats whose shape is not said."""
-    kind = message(VALUE_TYPE, message(TYPE_TENSOR, number(TENSOR_ELEMENT, FLOAT)))
-    return message(where, message(VALUE_NAME, name) + kind)
 
 
 def _graph(content: bytes) -> _Graph:

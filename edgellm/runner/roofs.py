@@ -15,6 +15,20 @@ from edgellm.measure import bandwidth
 from edgellm.measure.clock import monotonic
 from edgellm.records.machine import Roof
 from edgellm.records.samples import Unavailable
+from edgellm.runner import onnx_proto
+from edgellm.runner.onnx_proto import (
+    FLOAT,
+    GRAPH_INITIALIZER,
+    GRAPH_INPUT,
+    GRAPH_OUTPUT,
+    INT8,
+    INT32,
+    TENSOR_DATA,
+    TENSOR_DIMENSION,
+    TENSOR_NAME,
+    TENSOR_TYPE,
+    UINT8,
+)
 from edgellm.runner.protobuf import message, number
 from edgellm.runner.session import Engine, open_session
 
@@ -23,8 +37,6 @@ PROBE_NS = 300_000_000
 LEAST_CALLS = 3
 SECOND_NS = 1e9
 
-# Numbers of onnx.proto: TensorProto.DataType, and fields as in :mod:`edgellm.runner.cut`.
-FLOAT, UINT8, INT8 = 1, 2, 3
 KINDS = {
     "float32": ("MatMul", FLOAT, FLOAT, np.float32, np.float32),
     "int8": ("MatMulInteger", UINT8, INT8, np.uint8, np.int8),
@@ -69,11 +81,13 @@ def _ops_per_s(kind: str, threads: int) -> float:
 
 def _product(operator: str, left: int, right: int, weights: NDArray[Any]) -> bytes:
     """Return a model that multiplies its input ``a`` by constant weights."""
-    tensor = b"".join(number(1, size) for size in weights.shape) + number(2, right)
-    tensor += message(8, b"b") + message(9, weights.tobytes())
-    node = message(1, b"a") + message(1, b"b") + message(2, b"c") + message(4, operator.encode())
-    graph = message(1, node) + message(2, b"product") + message(5, tensor)
-    graph += message(11, message(1, b"a") + message(2, message(1, number(1, left))))
-    result = FLOAT if left == FLOAT else 6  # int32
-    graph += message(12, message(1, b"c") + message(2, message(1, number(1, result))))
-    return number(1, 10) + message(8, number(2, 21)) + message(7, graph)
+    shape = b"".join(number(TENSOR_DIMENSION, size) for size in weights.shape)
+    named = number(TENSOR_TYPE, right) + message(TENSOR_NAME, b"b")
+    tensor = shape + named + message(TENSOR_DATA, weights.tobytes())
+    return onnx_proto.model(
+        b"product",
+        onnx_proto.node(operator.encode(), (b"a", b"b"), b"c"),
+        message(GRAPH_INITIALIZER, tensor),
+        onnx_proto.value(GRAPH_INPUT, b"a", left),
+        onnx_proto.value(GRAPH_OUTPUT, b"c", FLOAT if left == FLOAT else INT32),
+    )

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import onnxruntime as ort
 
+from edgellm.runner.onnx_proto import (
+    ATTRIBUTE_GRAPH,
+    ENTRY_KEY,
+    ENTRY_VALUE,
+    GRAPH_INITIALIZER,
+    GRAPH_NODE,
+    MODEL_GRAPH,
+    NODE_ATTRIBUTE,
+    TENSOR_EXTERNAL_DATA,
+)
 from edgellm.runner.protobuf import fields, message
-
-# Field numbers of onnx.proto.
-MODEL_GRAPH = 7
-GRAPH_NODE = 1
-GRAPH_INITIALIZER = 5
-NODE_ATTRIBUTE = 5
-ATTRIBUTE_GRAPH = 6
-TENSOR_EXTERNAL_DATA = 13
-ENTRY_KEY = 1
-ENTRY_VALUE = 2
 
 
 @dataclass(frozen=True, slots=True)
