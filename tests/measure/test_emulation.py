@@ -8,14 +8,6 @@ from edgellm.measure.emulation import MAGIC, EmulatedCounter, emulation, open_em
 CLOCKS = "sys/devices/system/clocksource/clocksource0/available_clocksource"
 
 
-def machine(tmp_path, files):
-    for name, text in files.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return tmp_path
-
-
 def counts(tmp_path, *values, used=None, magic=MAGIC):
     path = tmp_path / "counts"
     used = len(values) if used is None else used
@@ -37,8 +29,8 @@ def set_count(path, slot, value):
         ({"sys/class/dmi/id/sys_vendor": "QEMU\n", CLOCKS: "tsc hpet\n"}, "without KVM"),
     ],
 )
-def test_an_emulator_is_recognised(tmp_path, files, said):
-    assert said in emulation(machine(tmp_path, files))
+def test_an_emulator_is_recognised(put, files, said):
+    assert said in emulation(put(files))
 
 
 @pytest.mark.parametrize(
@@ -54,8 +46,8 @@ def test_an_emulator_is_recognised(tmp_path, files, said):
         {"sys/class/dmi/id/sys_vendor": "QEMU\n", CLOCKS: "kvm-clock tsc\n"},
     ],
 )
-def test_real_counters_are_not_called_emulated(tmp_path, files):
-    assert emulation(machine(tmp_path, files)) is None
+def test_real_counters_are_not_called_emulated(put, files):
+    assert emulation(put(files)) is None
 
 
 def test_the_threads_counts_are_summed_as_they_grow(tmp_path):
@@ -85,8 +77,8 @@ def test_a_file_of_something_else_is_refused(tmp_path):
         EmulatedCounter(empty, "an emulator")
 
 
-def test_the_counter_is_opened_where_its_variable_is_set(tmp_path):
-    root = machine(tmp_path, {"proc/self/comm": "qemu-aarch64\n"})
+def test_the_counter_is_opened_where_its_variable_is_set(tmp_path, put):
+    root = put({"proc/self/comm": "qemu-aarch64\n"})
     named = {"EDGELLM_INSTRUCTIONS": str(counts(tmp_path, 5)), "QEMU_CPU": "cortex-a72"}
     assert "qemu-aarch64 (cortex-a72)" in open_emulated(named, root).infos[0].source
     assert open_emulated({}, root) is None

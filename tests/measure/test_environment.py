@@ -24,12 +24,8 @@ PI_4 = {
 
 
 @pytest.fixture
-def pi_4(tmp_path):
-    for name, text in PI_4.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return tmp_path
+def pi_4(put):
+    return put(PI_4)
 
 
 def test_the_state_of_a_board_is_read_in_plain_units(pi_4):

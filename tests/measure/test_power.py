@@ -6,21 +6,13 @@ from edgellm.measure.power import EnergyCounter, find_meters
 ZONE = "sys/class/powercap/intel-rapl:0"
 
 
-def put(root, files):
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return root
-
-
 def silent(question):
     return None
 
 
-def rapl(root, energy="100\n"):
+def rapl(put, energy="100\n"):
     names = {"name": "package-0\n", "energy_uj": energy, "max_energy_range_uj": "999\n"}
-    return put(root, {f"{ZONE}/{name}": text for name, text in names.items()})
+    return put({f"{ZONE}/{name}": text for name, text in names.items()})
 
 
 def watts(root):
@@ -50,8 +42,8 @@ def test_a_count_that_cannot_be_is_refused_not_added(tmp_path, garbage):
     counter.close()
 
 
-def test_a_count_that_only_root_may_read_comes_with_the_command(tmp_path, monkeypatch):
-    path = rapl(tmp_path) / ZONE / "energy_uj"
+def test_a_count_that_only_root_may_read_comes_with_the_command(tmp_path, monkeypatch, put):
+    path = rapl(put) / ZONE / "energy_uj"
 
     def refuse(*paths):
         raise PermissionError(13, "Permission denied", str(path))
@@ -63,17 +55,17 @@ def test_a_count_that_only_root_may_read_comes_with_the_command(tmp_path, monkey
     assert gap.why == f"only root may read {path}: sudo chmod a+r {path}"
 
 
-def test_the_memory_mapped_twin_is_not_counted_again(tmp_path):
-    put(rapl(tmp_path), {"sys/class/powercap/intel-rapl-mmio:0/name": "package-0\n"})
+def test_the_memory_mapped_twin_is_not_counted_again(tmp_path, put):
+    rapl(put)
+    put({"sys/class/powercap/intel-rapl-mmio:0/name": "package-0\n"})
     meters, _ = find_meters(tmp_path, silent)
     assert [meter.name for meter in meters] == ["package-0"]
 
 
-def test_a_chip_that_gives_power_is_read_in_microwatts(tmp_path):
+def test_a_chip_that_gives_power_is_read_in_microwatts(put):
     chip = "sys/class/hwmon/hwmon0"
     found, _ = watts(
         put(
-            tmp_path,
             {
                 f"{chip}/name": "ina226\n",
                 f"{chip}/power1_input": "2500000\n",
@@ -85,19 +77,19 @@ def test_a_chip_that_gives_power_is_read_in_microwatts(tmp_path):
     assert found == {"ina226 power1": pytest.approx(2.5)}
 
 
-def test_nvidias_own_driver_is_read_in_milliwatts(tmp_path):
+def test_nvidias_own_driver_is_read_in_milliwatts(put):
     device = "sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0"
     files = {f"{device}/in_power0_input": "1800\n", f"{device}/rail_name_0": "POM_5V_IN\n"}
-    assert watts(put(tmp_path, files))[0] == {"POM_5V_IN": pytest.approx(1.8)}
+    assert watts(put(files))[0] == {"POM_5V_IN": pytest.approx(1.8)}
 
 
-def test_a_battery_counts_only_while_it_feeds_the_machine(tmp_path):
+def test_a_battery_counts_only_while_it_feeds_the_machine(tmp_path, put):
     supply = "sys/class/power_supply/BAT0"
     files = {"type": "Battery\n", "voltage_now": "12000000\n", "current_now": "500000\n"}
-    put(tmp_path, {f"{supply}/{name}": text for name, text in files.items()})
-    put(tmp_path, {f"{supply}/status": "Charging\n"})
+    put({f"{supply}/{name}": text for name, text in files.items()})
+    put({f"{supply}/status": "Charging\n"})
     assert watts(tmp_path)[0] == {}
-    put(tmp_path, {f"{supply}/status": "Discharging\n"})
+    put({f"{supply}/status": "Discharging\n"})
     assert watts(tmp_path)[0] == {"battery BAT0": pytest.approx(6.0)}
 
 

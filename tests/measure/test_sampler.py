@@ -24,18 +24,6 @@ PACKAGE = {
 }
 
 
-@pytest.fixture
-def put(tmp_path):
-    def files(texts):
-        for name, text in texts.items():
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        return tmp_path
-
-    return files
-
-
 class Samples:
     """Lets a test wait until the sampler has sampled so often."""
 
