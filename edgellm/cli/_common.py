@@ -16,6 +16,7 @@ import click
 from edgellm.errors import EdgellmError
 from edgellm.records import codec, folder
 from edgellm.records.progress import Progress
+from edgellm.records.units import parse_share
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,11 +52,8 @@ def share(ctx: click.Context, param: click.Parameter, value: str | None) -> floa
     """Parse an option's ``5%`` or ``5`` as 0.05."""
     if value is None:
         return None
-    try:
-        parsed = float(value.removesuffix("%")) / 100
-    except ValueError:
-        parsed = -1
-    if not 0 <= parsed < float("inf"):
+    parsed = parse_share(value)
+    if parsed is None:
         raise click.BadParameter(f"{value!r} is not a share such as 5%", ctx, param)
     return parsed
 

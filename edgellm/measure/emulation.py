@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgellm.errors import EdgellmError, UsageError
+from edgellm.measure import sysfs
 from edgellm.records.samples import INSTRUCTIONS, CounterInfo, CounterSample
 
 VARIABLE = "EDGELLM_INSTRUCTIONS"
@@ -18,6 +19,7 @@ SLOT_BYTES = 8
 
 VIRT_BOARD = "linux,dummy-virt"
 KVM_PRODUCT = "KVM Virtual Machine"
+CLOCKS = "sys/devices/system/clocksource/clocksource0/available_clocksource"
 
 
 def emulation(root: Path = Path("/")) -> str | None:
@@ -31,15 +33,15 @@ def emulation(root: Path = Path("/")) -> str | None:
     Args:
         root: Where ``proc`` and ``sys`` are; for tests.
     """
-    name = _text(root / "proc/self/comm")
-    if name.startswith("qemu-"):
+    name = sysfs.text(root / "proc/self/comm")
+    if name and name.startswith("qemu-"):
         return f"{name}, user mode"
-    product = _text(root / "sys/class/dmi/id/product_name")
-    if _text(root / "proc/device-tree/model") == VIRT_BOARD and product != KVM_PRODUCT:
+    product = sysfs.text(root / "sys/class/dmi/id/product_name")
+    if sysfs.text(root / "proc/device-tree/model") == VIRT_BOARD and product != KVM_PRODUCT:
         return "QEMU virt machine"
-    clocks = root / "sys/devices/system/clocksource/clocksource0/available_clocksource"
-    vendor = _text(root / "sys/class/dmi/id/sys_vendor")
-    if vendor == "QEMU" and product != KVM_PRODUCT and "kvm-clock" not in _text(clocks):
+    clocks = sysfs.text(root / CLOCKS) or ""
+    vendor = sysfs.text(root / "sys/class/dmi/id/sys_vendor")
+    if vendor == "QEMU" and product != KVM_PRODUCT and "kvm-clock" not in clocks:
         return "QEMU machine without KVM"
     return None
 
@@ -97,10 +99,3 @@ def open_emulated(
     emulator = (emulation(root) or "an emulator").removesuffix(", user mode")
     cpu = environment.get("QEMU_CPU")
     return EmulatedCounter(Path(path), f"{emulator} ({cpu})" if cpu else emulator)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace").strip("\0\n ")
-    except OSError:
-        return ""

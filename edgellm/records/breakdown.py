@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from edgellm.records.metrics import scaled
+from edgellm.records.metrics import counts
 from edgellm.records.report import Report
 from edgellm.records.samples import CYCLES, INSTRUCTIONS, StageSamples
 from edgellm.records.views import StagedPhase, StageWork
@@ -94,7 +94,7 @@ def breakdown(
     rows: dict[str, Row] = {}
     cut_ns = 0.0
     for stage, cut in zip(phase.stages, phase.cuts, strict=True):
-        found, lost = _figures(stage, per), _figures(cut, per)
+        found, lost = figures(stage, per), figures(cut, per)
         known = work.get(stage.stage)
         row = Row(
             group(stage.stage),
@@ -119,13 +119,13 @@ def breakdown(
 TIME = "ns"
 
 
-def _figures(stage: StageSamples, per: int) -> dict[str, float]:
-    """Return the median time and counts of a stage, for one call."""
+def figures(stage: StageSamples, per: int) -> dict[str, float]:
+    """Return the median time (``TIME``) and counts of a stage, divided by ``per``."""
     found = {TIME: statistics.median(stage.wall_ns) / per}
     for name, samples in stage.counters.items():
-        counts = [count for sample in samples if (count := scaled(sample)) is not None]
-        if len(counts) == len(samples):
-            found[name] = statistics.median(counts) / per
+        whole = counts(samples)
+        if whole is not None:
+            found[name] = statistics.median(whole) / per
     return found
 
 

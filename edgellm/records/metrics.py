@@ -60,6 +60,12 @@ def scaled(sample: CounterSample) -> float | None:
     return sample.value * sample.enabled_ns / sample.running_ns
 
 
+def counts(samples: Sequence[CounterSample]) -> tuple[float, ...] | None:
+    """Return the counts of all repetitions; None if the counter never ran in one of them."""
+    found = [count for sample in samples if (count := scaled(sample)) is not None]
+    return tuple(found) if len(found) == len(samples) else None
+
+
 def multiplexed(report: Report) -> float:
     """Return the largest share of time, 0 to 1, in which a counter did not run."""
     samples = (
@@ -123,10 +129,9 @@ def _stage(stage: StageSamples) -> dict[str, Series | Unavailable]:
     }
     for counter, samples in stage.counters.items():
         name = stage_metric(stage.stage, counter)
-        counts = [scaled(sample) for sample in samples]
-        whole = [count / share for count in counts if count is not None]
-        if len(whole) == len(counts):
-            found[name] = tuple(whole)
+        whole = counts(samples)
+        if whole is not None:
+            found[name] = tuple(count / share for count in whole)
         else:
             found[name] = Unavailable(
                 name, "the counter never ran in a repetition: other programs hold the hardware's"

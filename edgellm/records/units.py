@@ -116,6 +116,19 @@ QUALITY = {
 """What ``evaluate`` stored in the bundle; quality is the same wherever the bundle runs."""
 
 
+def parse_share(text: str) -> float | None:
+    """Return ``5%`` or ``5`` as 0.05; None for what is no number, or below 0.
+
+    >>> parse_share("5%")
+    0.05
+    """
+    try:
+        share = float(text.removesuffix("%")) / 100
+    except ValueError:
+        return None
+    return share if 0 <= share < math.inf else None
+
+
 def stage_metric(stage: str, quantity: str) -> str:
     """Return the name of a stage's metric; ``quantity`` is ``ns`` or a counter's name."""
     return f"{stage}_{quantity}"

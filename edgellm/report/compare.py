@@ -132,16 +132,17 @@ def compare(reports: Sequence[Named], *, allow: bool = False) -> Comparison:
             f"these reports cannot be compared: {differences[0]}; "
             "measure under equal conditions, or add --allow to see the figures all the same"
         )
+    verdicts = [checklist.verdict(named.report) for named in reports]
     return Comparison(
         names=tuple(named.name for named in reports),
         models=tuple(named.report.bundle.name for named in reports),
         bundles=tuple(named.report.bundle.digest[:12] for named in reports),
-        verdicts=tuple(checklist.verdict(named.report).word for named in reports),
+        verdicts=tuple(verdict.word for verdict in verdicts),
         workload=reference.report.workload.describe(),
         machine=reference.report.environment.name,
         differences=tuple(differences),
         notes=tuple(_notes(reports)),
-        rows=tuple(_rows(reports, allow=allow)),
+        rows=tuple(_rows(reports, verdicts, allow=allow)),
         interleaved=all(_took_turns(other.report, reference.report) for other in others),
     )
 
@@ -200,11 +201,18 @@ def _sentences(report: Report, reference: Named) -> list[str]:
     return found
 
 
-def _rows(reports: Sequence[Named], *, allow: bool) -> list[Row]:
+def _rows(
+    reports: Sequence[Named], verdicts: Sequence[checklist.Verdict], *, allow: bool
+) -> list[Row]:
     series = [series_of(named.report) for named in reports]
     first = reports[0].report
-    spoilt = ["" if allow else _spoilt(reports[0]) or _spoilt(other) for other in reports[1:]]
-    judges = [_judge(other.report, first, allow=allow) for other in reports[1:]]
+    faults = [""] * len(reports) if allow else list(map(_spoilt, reports, verdicts))
+    spoilt = [faults[0] or fault for fault in faults[1:]]
+    noisy = [not allow and verdict.word == "noisy neighbour" for verdict in verdicts]
+    judges = [
+        _paired if _took_turns(named.report, first) else _doubtful if noisy[0] or loud else _apart
+        for named, loud in zip(reports[1:], noisy[1:], strict=True)
+    ]
     rows = []
     for name, metric in METRICS.items():
         found = [values[name] for values in series]
@@ -235,12 +243,11 @@ def _counter(report: Report, metric: str) -> CounterInfo | None:
     return next((c for c in report.counters if c.name == COUNTED.get(metric)), None)
 
 
-def _spoilt(named: Named) -> str:
+def _spoilt(named: Named, verdict: checklist.Verdict) -> str:
     """Return why nothing that a run measured may be compared, or an empty string."""
-    found = checklist.verdict(named.report)
-    if found.word not in checklist.INCOMPARABLE:
+    if verdict.word not in checklist.INCOMPARABLE:
         return ""
-    return f"the run of {named.name} is {found.word}: {found.reasons[0]}"
+    return f"the run of {named.name} is {verdict.word}: {verdict.reasons[0]}"
 
 
 def _unlike(metric: str, report: Report, reference: Report) -> str:
@@ -289,13 +296,6 @@ def _apart(found: Series, reference: Series) -> _Evidence:
 def _doubtful(found: Series, reference: Series) -> _Evidence:
     """Judge samples of a run beside which others worked: theirs may be the difference."""
     return dataclasses.replace(_apart(found, reference), p=1.0)
-
-
-def _judge(report: Report, reference: Report, *, allow: bool) -> Judge:
-    if _took_turns(report, reference):
-        return _paired
-    words = {checklist.verdict(report).word, checklist.verdict(reference).word}
-    return _doubtful if "noisy neighbour" in words and not allow else _apart
 
 
 def _paired(found: Series, reference: Series) -> _Evidence:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from edgellm.records.samples import REFERENCE_CYCLES
 from edgellm.records.units import METRICS, Metric
 from edgellm.report.compare import COUNTED, Cell, Change, Comparison
-from edgellm.runner.bench_text import aligned
+from edgellm.runner.columns import aligned
 
 APART = "from repetitions; drift of the machine between runs is not in it"
 INTERLEAVED = "interleaved: the repetitions took turns, so the interval is of their ratios"

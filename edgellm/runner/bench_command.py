@@ -36,7 +36,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--precision", default="1%", help="end when the median is known to +- this (1%%)"
     )
     parser.add_argument(
-        "--time-limit", type=float, default=10.0, help="or after so many seconds of it (10)"
+        "--time-limit",
+        dest="time_limit_s",
+        metavar="TIME_LIMIT",
+        type=float,
+        default=10.0,
+        help="or after so many seconds of it (10)",
     )
     parser.add_argument("--quick", action="store_true", help="the whole only: no stages, no roofs")
     parser.add_argument("--layers", action="store_true", help="show each layer by itself")
@@ -65,9 +70,8 @@ def execute(arguments: argparse.Namespace) -> None:
     if arguments.output:
         folder.claim_output(arguments.output, force=arguments.force)
     given = vars(arguments)
-    names = ("threads", "time_limit", *(name.replace("-", "_") for name in COUNTS))
+    names = ("threads", "time_limit_s", *(name.replace("-", "_") for name in COUNTS))
     values = {name: given[name] for name in names if name in given}
-    values["time_limit_s"] = values.pop("time_limit")
     plan = Plan(**values, precision=share(arguments.precision), depths=_depths(arguments.depth))
     told = progress()
     report = measure_bundle(

@@ -1,6 +1,6 @@
 """A report as text, on the board and on the host."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from edgellm.measure import throttle
 from edgellm.records.metrics import Series, Summary, energy_rail, multiplexed, series_of, summarize
@@ -8,6 +8,7 @@ from edgellm.records.report import Report
 from edgellm.records.samples import StageSamples, Unavailable
 from edgellm.records.units import COUNTER_LABELS, METRICS, STAGES, stage_metric
 from edgellm.runner import checklist, profile_text, stage_text
+from edgellm.runner.columns import aligned
 from edgellm.runner.stage_text import counter_of, shown_counters
 
 HEADLINE = (
@@ -160,13 +161,3 @@ def _cell(name: str, found: Series | Unavailable, *, brief: bool = False) -> str
 def shown(name: str, summary: Summary) -> str:
     """Return a metric's summary in its unit; one value has no spread."""
     return METRICS[name].show(summary.median, summary.mad if summary.n > 1 else None)
-
-
-def aligned(rows: Iterable[list[str]]) -> list[str]:
-    """Return rows of cells as lines whose columns line up."""
-    table = list(rows)
-    widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in table
-    ]

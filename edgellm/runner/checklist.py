@@ -14,7 +14,7 @@ from edgellm.records import metrics
 from edgellm.records.breakdown import breakdown
 from edgellm.records.report import Report
 from edgellm.records.samples import Unavailable
-from edgellm.runner import faults
+from edgellm.runner import faults, stats
 
 Status = Literal["pass", "warn", "fail", "unknown", "not applicable"]
 Word = Literal["valid", "unstable", "throttled", "swapping", "noisy neighbour"]
@@ -114,7 +114,7 @@ def _length(report: Report) -> Judged:
         return "not applicable", "no decode step was run"
     failed = _failed(faults.imprecision(report), "use a longer --time-limit or more --repetitions")
     seconds = sum(sum(stage.wall_ns) for stage in report.stages if stage.stage != "load") / 1e9
-    half = 100 * faults.half_width(decode.wall_ns)
+    half = 100 * stats.half_width(decode.wall_ns)
     return failed or ("pass", f"{seconds:.1f} s tell the median of decode to ± {half:.1f} %")
 
 

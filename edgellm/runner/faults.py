@@ -32,13 +32,8 @@ def spread(report: Report) -> list[str]:
 def imprecision(report: Report) -> list[str]:
     """Find a median of decode that the repetitions do not tell closely enough."""
     decode = report.stage("decode")
-    half = half_width(decode.wall_ns) if decode else 0.0
+    half = stats.half_width(decode.wall_ns) if decode else 0.0
     return [f"the median of decode is known to ± {100 * half:.1f} %"] if half > SPREAD_LIMIT else []
-
-
-def half_width(samples: Sequence[float]) -> float:
-    """Return how well samples tell their median, as a share of it."""
-    return stats.half_width(samples)
 
 
 def swapping(report: Report) -> list[str]:

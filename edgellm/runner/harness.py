@@ -113,13 +113,12 @@ def measure_bundle(
                 pages.collapse(machine.root)
             loaded_rss = memory.rss_bytes(machine.root)
             run = Run(bundle.tokenizer, model, timer, machine.clock, plan, progress)
-            faults = memory.faults()
             run.workload(pace or until_precise(plan, machine.clock))
-            faulted = memory.faults()
             for depth in plan.depths:
                 run.depth(depth)
             boundary_ns = _boundary(timer, machine.clock)
-    resident = memory.resident(machine.root)
+    kv_bytes = bundle.manifest.model.kv.bytes(plan.used_context)
+    used = _memory(machine.root, run.faults, kv_bytes, loaded_rss, clean_peak=clean_peak)
     after = environment.state(machine.root)
     facts, gaps = environment.environment(before, after, VERSIONS, machine.root)
     return Report(
@@ -130,23 +129,31 @@ def measure_bundle(
         environment=facts,
         counters=opened.counters.infos,
         stages=run.samples.stages(plan),
-        memory=Memory(
-            peak_rss_bytes=memory.peak_rss_bytes(machine.root),
-            loaded_rss_bytes=loaded_rss,
-            kv_cache_bytes=bundle.manifest.model.kv.bytes(plan.used_context),
-            clean_peak=clean_peak,
-            pss_bytes=resident.pss_bytes,
-            anonymous_bytes=resident.anonymous_bytes,
-            file_bytes=resident.file_bytes,
-            minor_faults=faulted.minor - faults.minor,
-            major_faults=faulted.major - faults.major,
-        ),
+        memory=used,
         output_sha256=tuple(run.samples.outputs),
         unavailable=(*opened.missing, *gaps, *watch.missing),
         start_ns=tuple(at - began for at in run.start_ns),
         boundary_ns=boundary_ns,
         depths=tuple(run.depths),
         timeline=watch.timeline(),
+    )
+
+
+def _memory(
+    root: Path, faults: memory.Faults, kv_bytes: int, loaded_rss: int | None, *, clean_peak: bool
+) -> Memory:
+    """Return what the process uses now, with what was noted before."""
+    resident = memory.resident(root)
+    return Memory(
+        peak_rss_bytes=memory.peak_rss_bytes(root),
+        loaded_rss_bytes=loaded_rss,
+        kv_cache_bytes=kv_bytes,
+        clean_peak=clean_peak,
+        pss_bytes=resident.pss_bytes,
+        anonymous_bytes=resident.anonymous_bytes,
+        file_bytes=resident.file_bytes,
+        minor_faults=faults.minor,
+        major_faults=faults.major,
     )
 
 
@@ -170,6 +177,7 @@ class Run:
         samples: What the stages of each repetition took.
         start_ns: When each repetition that counts began, on the clock.
         depths: Decode at the plan's depths.
+        faults: Page faults of the workload, warm-ups included.
     """
 
     def __init__(
@@ -184,6 +192,7 @@ class Run:
         self.samples = Samples(timer.take())
         self.start_ns: list[int] = []
         self.depths: list[Depth] = []
+        self.faults = memory.Faults(0, 0)
         self._tokenizer = tokenizer
         self._model = model
         self._timer = timer
@@ -195,6 +204,7 @@ class Run:
     def workload(self, pace: Pace) -> None:
         """Run the workload as often as the pace says."""
         plan, decode_ns = self._plan, list[int]()
+        before = memory.faults()
         least = plan.warmup + plan.least_repetitions
         while pace(decode_ns):
             done = len(decode_ns)
@@ -208,6 +218,8 @@ class Run:
             self.samples.add(laps, output, warmup=done < plan.warmup)
             if done >= plan.warmup:
                 self.start_ns.append(started)
+        after = memory.faults()
+        self.faults = memory.Faults(after.minor - before.minor, after.major - before.major)
         if not self.samples.outputs:
             raise UsageError("no repetition was run that counts: let it run longer")
 

@@ -42,6 +42,12 @@ class Bundle:
     files: Mapping[str, Member]
     tokenizer: Tokenizer
 
+    @property
+    def weights(self) -> WeightsFile | None:
+        """Where the weights lie; None where the graph holds them itself."""
+        data = self.files.get(WEIGHTS_FILE)
+        return WeightsFile(data.path, data.offset) if data else None
+
     def session(
         self,
         *,
@@ -62,11 +68,10 @@ class Bundle:
             UsageError: ``context`` is more than the model can do.
             BundleInvalid: onnxruntime cannot open the model.
         """
-        data = self.files.get(WEIGHTS_FILE)
         return Session(
             self.files[MODEL_FILE].read(),
             self.manifest.model,
-            weights=WeightsFile(data.path, data.offset) if data else None,
+            weights=self.weights,
             engine=Engine(threads, shared, profile),
             context=context,
         )

@@ -6,6 +6,7 @@ import time
 
 from edgellm.errors import UsageError
 from edgellm.records.progress import Progress
+from edgellm.records.units import parse_share
 from edgellm.runner import cpus
 
 SPEAK_SECONDS = 2.0  # work shorter than this says nothing, longer work speaks this often
@@ -56,10 +57,7 @@ def share(text: str) -> float:
     Raises:
         UsageError: It is no share above 0.
     """
-    try:
-        value = float(text.removesuffix("%")) / 100
-    except ValueError:
-        value = -1.0
-    if not 0 < value < float("inf"):
+    value = parse_share(text)
+    if not value:
         raise UsageError(f"{text!r} is no share: write it like 1%")
     return value

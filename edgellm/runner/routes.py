@@ -43,12 +43,7 @@ class FusedRoute:
     ) -> None:
         self._session = session
         self._outputs = outputs
-        buffers = cache_buffers(model.kv, context, batch)
-        names = [f"{i}.{part}" for i in range(model.kv.layers) for part in ("key", "value")]
-        self._cache = {
-            name: ort.OrtValue.ortvalue_from_numpy(buffer)
-            for name, buffer in zip(names, buffers, strict=True)
-        }
+        self._cache = cache_values(model.kv, context, batch)
         self._seqlens = np.zeros(batch, np.int32)
         self._total = np.zeros((), np.int32)
         self._first = np.zeros(1, np.int64)
@@ -94,7 +89,16 @@ class FusedRoute:
         return [value.numpy() for value in binding.get_outputs()[: 1 + len(self._outputs)]]
 
 
-def cache_buffers(kv: KVLayout, context: int, batch: int) -> NDArray[np.generic]:
+def cache_values(kv: KVLayout, context: int, batch: int) -> dict[str, ort.OrtValue]:
+    """Return the buffers of the cache by name: ``0.key``, ``0.value``, ``1.key``, ..."""
+    names = [f"{i}.{part}" for i in range(kv.layers) for part in ("key", "value")]
+    return {
+        name: ort.OrtValue.ortvalue_from_numpy(buffer)
+        for name, buffer in zip(names, _cache_buffers(kv, context, batch), strict=True)
+    }
+
+
+def _cache_buffers(kv: KVLayout, context: int, batch: int) -> NDArray[np.generic]:
     """Return ``(2 * layers, batch, kv_heads, context, head_dim)`` of memory that is not there yet.
 
     Huge pages are declined: each head's keys begin a page of their own, so the first token of a

@@ -1,18 +1,18 @@
 """The stages of a call as a table: time, cycles, bytes, and how near they are to the roof."""
 
-import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from edgellm.records import breakdown
 from edgellm.records.breakdown import Breakdown, Row
 from edgellm.records.machine import Roof
-from edgellm.records.metrics import multiplexed, scaled
+from edgellm.records.metrics import multiplexed
 from edgellm.records.report import Report
 from edgellm.records.samples import CYCLES, INSTRUCTIONS, REFERENCE_CYCLES
 from edgellm.records.stages import kind_of
 from edgellm.records.units import COUNTER_LABELS
 from edgellm.records.views import StagedPhase
+from edgellm.runner.columns import aligned
 
 INPUT, LAYERS, OUTPUT = "input encoding", "layers", "output decoding"
 SECTIONS = {
@@ -102,13 +102,8 @@ def _around(report: Report, name: str) -> Row:
     """Return a stage outside the graph: of a prompt, or for each token that it makes."""
     stage = report.stage(name)
     assert stage is not None
-    share = 1 if name == "tokenize" else stage.tokens
-    counts = {}
-    for counter, samples in stage.counters.items():
-        found = [count for sample in samples if (count := scaled(sample)) is not None]
-        if len(found) == len(samples):
-            counts[counter] = statistics.median(found) / share
-    return Row(name, 1, statistics.median(stage.wall_ns) / share, counts, None, None)
+    found = breakdown.figures(stage, 1 if name == "tokenize" else stage.tokens)
+    return Row(name, 1, found.pop(breakdown.TIME), found, None, None)
 
 
 def _table(report: Report, rows: list[Row]) -> list[str]:
@@ -131,7 +126,7 @@ def _table(report: Report, rows: list[Row]) -> list[str]:
             ["" if part == last else part, *(column.cell(row) or "-" for column in columns)]
         )
         last = part
-    return _right_aligned([*heads, *lines])
+    return aligned([*heads, *lines], left=2)
 
 
 def _counted(counter: str, mark: str) -> Column:
@@ -183,14 +178,3 @@ def _sums(found: Breakdown) -> list[str]:
             "colder caches): take the shares, and the whole's time"
         )
     return lines
-
-
-def _right_aligned(rows: list[list[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if at < 2 else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

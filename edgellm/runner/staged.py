@@ -28,7 +28,7 @@ from edgellm.runner.generate import LanguageModel
 from edgellm.runner.harness import Machine, stage_samples
 from edgellm.runner.load import Bundle
 from edgellm.runner.plan import Plan, until_precise
-from edgellm.runner.routes import cache_buffers
+from edgellm.runner.routes import Logits, cache_values
 from edgellm.runner.session import PREFILL_CHUNK_TOKENS, Engine, open_session
 from edgellm.runner.weights import WeightsFile
 
@@ -39,7 +39,6 @@ ROOM = 2.5  # both graphs are opened where this many times the weights are free
 
 Lap = Callable[[str], None]
 Calls = Sequence[Sequence[int]]
-Logits = NDArray[np.float32]
 Step = tuple[str, ort.InferenceSession, ort.IOBinding]
 
 
@@ -78,10 +77,7 @@ class CutModel:
             "total_sequence_length": ort.OrtValue.ortvalue_from_numpy(self._total),
             "logits_from": ort.OrtValue.ortvalue_from_numpy(self._first),
         }
-        names = [f"{i}.{part}" for i in range(model.kv.layers) for part in ("key", "value")]
-        buffers = cache_buffers(model.kv, context, 1)
-        for name, buffer in zip(names, buffers, strict=True):
-            value = ort.OrtValue.ortvalue_from_numpy(buffer)
+        for name, value in cache_values(model.kv, context, 1).items():
             self._fixed |= {f"past_key_values.{name}": value, f"present.{name}": value}
         self._bound: dict[int, tuple[NDArray[np.int64], list[Step], ort.OrtValue]] = {}
 
@@ -192,13 +188,12 @@ def measure_stages(bundle: Bundle, plan: Plan, machine: Machine, progress: Progr
     """
     graph, model = bundle.files[MODEL_FILE].read(), bundle.manifest.model
     data = bundle.files.get(WEIGHTS_FILE)
-    weights = WeightsFile(data.path, data.offset) if data else None
     parts, threads, context = cut(graph), plan.used_threads, plan.used_context
     room = memory.status_bytes("MemAvailable", machine.root, "proc/meminfo")
     both = room is None or data is None or room > ROOM * data.size
     with machine.open_counters() as opened:
         graphs = _Graphs(
-            CutModel(parts, model, weights, threads=threads, context=context),
+            CutModel(parts, model, bundle.weights, threads=threads, context=context),
             bundle.session(threads=threads, context=context, shared=True) if both else None,
         )
         pages.collapse(machine.root)  # both graphs alike, or their pages decide
