@@ -6,7 +6,7 @@ import pytest
 
 from edgellm import targets
 from edgellm.errors import BundleInvalid, UsageError
-from edgellm.records.target import CoreCluster, Memory, Power, Target
+from edgellm.records.target import CoreCluster, Memory, Power, Sensors, Software, Target
 
 KNOWN = targets.names()
 
@@ -62,6 +62,8 @@ def test_the_schema_has_the_fields_of_the_records():
     assert set(schema["clusters"]["items"]["properties"]) == fields(CoreCluster)
     assert set(schema["memory"]["properties"]) == fields(Memory)
     assert set(schema["power"]["properties"]) == fields(Power)
+    assert set(schema["software"]["properties"]) == fields(Software)
+    assert set(schema["sensors"]["properties"]) == fields(Sensors)
 
 
 def test_an_unknown_name_says_what_was_meant():

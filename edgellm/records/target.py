@@ -2,11 +2,12 @@
 
 History of the format:
     target 1: first version.
+    target 2: what all cores read, the software and sensors of a board, how it names itself.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,7 @@ class CoreCluster:
 
     Attributes:
         uarch: Micro-architecture by archspec's name where it has one, such as ``cortex_a76``.
-        cores: How many.
+        cores: How many; None where the target stands for many machines.
         max_hz: Highest clock, Hz; None where the target stands for many machines.
         features: SIMD features by the kernel's names (``asimd``, ``asimdhp``, ``asimddp``, ...).
         l1d_bytes: Level 1 data cache of one core.
@@ -25,7 +26,7 @@ class CoreCluster:
     """
 
     uarch: str
-    cores: int
+    cores: int | None = None
     features: tuple[str, ...] = ()
     max_hz: int | None = None
     l1d_bytes: int | None = None
@@ -43,12 +44,42 @@ class Memory:
         type: Kind and bus width, such as ``LPDDR4X-4267 32-bit``.
         l3_bytes: Last cache before it, shared by all clusters; None where there is none.
         latency_ns: One dependent read in a 64 MiB buffer.
+        read_bytes_per_s: Sequential reads by all cores at once.
     """
 
     bytes: int | None = None
     type: str | None = None
     l3_bytes: int | None = None
     latency_ns: int | None = None
+    read_bytes_per_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Software:
+    """What the maker's 64-bit system brings.
+
+    Attributes:
+        os: Its name and releases.
+        python: Of each release, such as ``3.11``.
+        glibc: The oldest among the releases, such as ``2.36``.
+    """
+
+    os: str | None = None
+    python: tuple[str, ...] = ()
+    glibc: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sensors:
+    """What a board can say of itself, by the names that a report gives.
+
+    Attributes:
+        power: Rails, such as ``PMIC``.
+        thermal: Types of thermal zones, such as ``cpu-thermal``.
+    """
+
+    power: tuple[str, ...] = ()
+    thermal: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,27 +103,44 @@ class Target:
         clusters: Fastest first.
         memory: Main memory.
         power: At the wall.
+        models: How its device tree (``model``) or firmware (``product_name``) names it; the start
+            is enough. Empty where the target is more than one product.
+        compatible: What its device tree's ``compatible`` lists for the chip.
+        software: What it is sold with.
+        sensors: What it can say of itself.
         sources: Dotted field name, or the start of one, to the public source of the values there.
     """
 
     KIND: ClassVar[str] = "target"
-    SCHEMA: ClassVar[int] = 1
-    UPGRADES: ClassVar[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
+    SCHEMA: ClassVar[int] = 2
+    UPGRADES: ClassVar[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
+        1: lambda data: data  # what came with 2 has defaults
+    }
 
     id: str
     name: str
-    arch: str
+    arch: Literal["aarch64", "x86_64"]
     vendor: str | None = None
     soc: str | None = None
     clusters: tuple[CoreCluster, ...] = ()
     memory: Memory = field(default_factory=Memory)
     power: Power = field(default_factory=Power)
+    models: tuple[str, ...] = ()
+    compatible: tuple[str, ...] = ()
+    software: Software = field(default_factory=Software)
+    sensors: Sensors = field(default_factory=Sensors)
     sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def cores(self) -> int | None:
         """All cores; None where the target stands for many machines."""
-        return sum(cluster.cores for cluster in self.clusters) or None
+        return sum(cluster.cores or 0 for cluster in self.clusters) or None
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """What every core has, and a program may therefore use wherever it runs."""
+        first, *others = self.clusters or (CoreCluster(""),)
+        return tuple(f for f in first.features if all(f in other.features for other in others))
 
     def source(self, name: str) -> str | None:
         """Return the source of a field such as ``clusters.0.l2_bytes``, or of what holds it."""
