@@ -3,6 +3,7 @@
 History of the formats:
     stage 1, bundle 1: first version.
     bundle 2: the work of each stage of the graph.
+    bundle 3: the target it was made for, and the wheels that it carries.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from typing import Any, ClassVar, Literal
 from edgellm.records import codec, folder
 from edgellm.records.folder import FileEntry
 from edgellm.records.views import StageWork
+from edgellm.records.wheels import Wheel
 
 STAGE_FILE = folder.STAGE_FILE
 MANIFEST_FILE = folder.MANIFEST_FILE
@@ -22,6 +24,8 @@ TOKENIZER_FILE = "tokenizer.json"
 CHAT_TEMPLATE_FILE = "chat_template.jinja"
 GOLDEN_FILE = "golden.json"
 RUNNER_FILE = "runner.pyz"
+INSTALL_FILE = "install"
+WHEELS_FOLDER = "wheels"
 
 Upgrades = Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]
 
@@ -175,12 +179,13 @@ class BundleManifest:
 
     ``requires`` maps what the board needs (``python``, ``onnxruntime``, ...) to a version range;
     ``quality`` is what ``evaluate`` stored, or empty; ``work`` what each stage of the graph must
-    move and compute, empty where the graph has no stages.
+    move and compute, empty where the graph has no stages; ``target`` is the id of the board that
+    it was made for, None for any; ``wheels`` are what ``install`` unpacks there.
     """
 
     KIND: ClassVar[str] = "bundle"
-    SCHEMA: ClassVar[int] = 2
-    UPGRADES: ClassVar[Upgrades] = {1: dict}  # what is new has a default
+    SCHEMA: ClassVar[int] = 3
+    UPGRADES: ClassVar[Upgrades] = {1: dict, 2: dict}  # what is new has a default
 
     model: ModelFacts
     provenance: tuple[Step, ...]
@@ -189,6 +194,8 @@ class BundleManifest:
     chat: ChatTemplate | None = None
     quality: Mapping[str, Any] = field(default_factory=dict)
     work: tuple[StageWork, ...] = ()
+    target: str | None = None
+    wheels: tuple[Wheel, ...] = ()
 
     @property
     def digest(self) -> str:
