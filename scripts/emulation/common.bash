@@ -21,12 +21,12 @@ need() {
     exit 2
 }
 
-# step FILE DESCRIPTION FUNCTION: make FILE unless it is there.
+# step FILE DESCRIPTION COMMAND ...: make FILE unless it is there.
 step() {
     [ -e "$1" ] && return
     echo "  $2" >&2
     mkdir -p "$cache"
-    "$3" >"$cache/log" 2>&1 || {
+    "${@:3}" >"$cache/log" 2>&1 || {
         tail -20 "$cache/log" >&2
         echo "$(basename "$0"): $2: failed; the reason is above" >&2
         exit 1
@@ -57,23 +57,26 @@ debian() {
     "$program" "${options[@]}" "$@"
 }
 
-packages=(python3 libstdc++6 libgomp1 coreutils bash)
-
-# Nothing of it is configured or run on this machine, so that no emulator is needed to make it.
-make_rootfs() {
-    local place=$cache/rootfs.new archive folder
+# unpack FOLDER PACKAGE ...: an arm64 file system of these packages and what they depend on. Nothing
+# of it is configured or run on this machine, so that no emulator is needed to make it.
+unpack() {
+    local place=$1.new archive folder
     rm -rf "$place"
     mkdir -p "$place"/{proc,sys,dev,tmp,opt,usr/{bin,sbin,lib}}
     for folder in bin sbin lib; do
         ln -s "usr/$folder" "$place/$folder" # as every Debian has it; packages may still say /lib
     done
     debian deb arm64 apt-get update
-    debian deb arm64 apt-get install --download-only --no-install-recommends -y "${packages[@]}"
+    debian deb arm64 apt-get install --download-only --no-install-recommends -y "${@:2}"
     for archive in "$cache"/apt/deb-arm64/archives/*.deb; do
         dpkg-deb --fsys-tarfile "$archive" | tar x -C "$place" --keep-directory-symlink
     done
     rm "$cache"/apt/deb-arm64/archives/*.deb
-    mv "$place" "$cache/rootfs"
+    mv "$place" "$1"
+}
+
+make_rootfs() {
+    unpack "$cache/rootfs" python3 libstdc++6 libgomp1 coreutils bash
 }
 
 # The board's wheels, at the board's versions, for the rootfs.
