@@ -8,6 +8,9 @@
       BundleInvalid          4   a folder or file that is damaged, incomplete or too new
       ParityExceeded         5   what was made differs from its reference by more than stated
       RegressionFound        6   only where the user asked for a limit
+      RemoteError            7   another machine
+        RemoteUnreachable          transient: it may be tried again
+        RemoteFailed               stable: the command, its exit status, what it said last
 
 A message is one sentence that names the thing, its value and the next step.
 """
@@ -50,6 +53,28 @@ class RegressionFound(EdgellmError):
     """A measured figure crossed a limit that the user set."""
 
     exit_code = 6
+
+
+class RemoteError(EdgellmError):
+    """Another machine does not do what it was asked."""
+
+    exit_code = 7
+
+
+class RemoteUnreachable(RemoteError):
+    """The connection to a machine is not there, or was lost; trying again may help."""
+
+
+class RemoteFailed(RemoteError):
+    """A command failed on another machine; trying again would not help.
+
+    Attributes:
+        status: Its exit status.
+    """
+
+    def __init__(self, sentence: str, status: int) -> None:
+        super().__init__(sentence)
+        self.status = status
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import io
 import json
 import os
@@ -23,7 +24,7 @@ from edgellm.errors import EdgellmError, ParityExceeded, UsageError
 from edgellm.measure.memory import peak_rss_bytes
 from edgellm.records import codec, folder
 from edgellm.records.manifest import MANIFEST_FILE
-from edgellm.runner import bench_command, doctor_command
+from edgellm.runner import bench_command, board_command, doctor_command
 from edgellm.runner.options import json_option, machine_options, pin, progress
 
 if TYPE_CHECKING:
@@ -71,13 +72,23 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run_one(name: str, argv: Sequence[str], program: str = "edgellm") -> int:
     """Run one command as ``edgellm NAME [BUNDLE] ...`` on the host; return the exit code."""
+    return run_parsed(name, parser_of(name, program).parse_args(argv), program)
+
+
+def run_parsed(name: str, parsed: argparse.Namespace, program: str = "edgellm") -> int:
+    """Run one command whose options were read by :func:`parser_of`; return the exit code."""
+    return _guarded(COMMANDS[name], parsed, program)
+
+
+def parser_of(name: str, program: str = "edgellm") -> argparse.ArgumentParser:
+    """Return what reads the options of one command as ``edgellm NAME [BUNDLE] ...``."""
     command, prog = COMMANDS[name], f"{program} {name}"
     about = _about(command, f"{prog} BUNDLE" if command.takes_bundle else prog)
     parser = argparse.ArgumentParser(prog=prog, **about)
     if command.takes_bundle:
         parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="a folder or .edgellm file")
     command.add_options(parser)
-    return _guarded(command, parser.parse_args(argv), program)
+    return parser
 
 
 def _about(command: Command, prog: str) -> dict[str, Any]:
@@ -162,7 +173,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
     fields = [field.name for field in dataclasses.fields(Sampling)]
     sampling = Sampling(**{name: getattr(arguments, name) for name in fields})
-    prompt = _prompt(arguments)
+    prompt = prompt_text(arguments)
     stops = tuple(_text(stop, "--stop") for stop in arguments.stop)
     bundle, session, load_ns = _open(arguments, arguments.context)
     model = bundle.manifest.model
@@ -182,7 +193,12 @@ def _run(arguments: argparse.Namespace) -> None:
         print(_summary(result), file=sys.stderr)
 
 
-def _prompt(arguments: argparse.Namespace) -> str:
+def prompt_text(arguments: argparse.Namespace) -> str:
+    """Return the text to answer: an option's, a file's, or what is on stdin.
+
+    Raises:
+        UsageError: There is none, or it is not UTF-8.
+    """
     from edgellm.runner.text import from_utf8
 
     if arguments.prompt is not None:
@@ -291,6 +307,14 @@ def _open(arguments: argparse.Namespace, context: int | None) -> tuple[Bundle, S
     return bundle, session, time.perf_counter_ns() - start_ns
 
 
+def _start(asked: Mapping[str, Any]) -> None:
+    """Run a command that was parsed on the host, see :mod:`edgellm.runner.board_command`."""
+    options = dict(asked["options"])
+    if "bundle" in options:
+        options["bundle"] = Path(options["bundle"])
+    COMMANDS[asked["command"]].execute(argparse.Namespace(**options))
+
+
 COMMANDS: Mapping[str, Command] = {
     "run": Command(
         "Answer a prompt, shown as it comes.",
@@ -328,6 +352,13 @@ COMMANDS: Mapping[str, Command] = {
         doctor_command.add_options,
         doctor_command.execute,
         ("", "--json"),
+        takes_bundle=False,
+    ),
+    "board": Command(
+        board_command.HELP,
+        board_command.add_options,
+        functools.partial(board_command.execute, start=_start),
+        (),
         takes_bundle=False,
     ),
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgellm.errors import UsageError
 from edgellm.records import codec, folder
+from edgellm.records.report import Report
 from edgellm.runner.options import json_option, machine_options, pin, progress, share
 
 HELP = """Measure the stages of an answer, in time and cycles.
@@ -62,7 +63,7 @@ def execute(arguments: argparse.Namespace) -> None:
     Raises:
         EdgellmError: As the harness.
     """
-    from edgellm.runner import bench, bench_text, clock_text
+    from edgellm.runner import bench
     from edgellm.runner.harness import measure_bundle
     from edgellm.runner.plan import Plan
 
@@ -82,6 +83,13 @@ def execute(arguments: argparse.Namespace) -> None:
         if arguments.output:
             codec.write(arguments.output, report)  # the headline survives what comes now
         report = bench.look_into(report, arguments.bundle, plan, told)
+    show(arguments, report)
+
+
+def show(arguments: argparse.Namespace, report: Report) -> None:
+    """Write a report where that was asked for, and print it as was asked for."""
+    from edgellm.runner import bench_text, clock_text
+
     if arguments.output:
         codec.write(arguments.output, report)
     if arguments.json or arguments.paced:

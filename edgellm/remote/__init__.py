@@ -1,0 +1,1 @@
+"""Boards, over the system's own OpenSSH."""
