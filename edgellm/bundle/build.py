@@ -11,15 +11,20 @@ from tokenizers import Tokenizer
 
 from edgellm.bundle import pack
 from edgellm.bundle.chat import Derived, derive
+from edgellm.bundle.kernels import kernel_libraries
 from edgellm.bundle.runner_archive import runner_archive
+from edgellm.bundle.wheels import choose, fetch
 from edgellm.errors import UnsupportedModel, UsageError
+from edgellm.graph.build import EDGELLM
 from edgellm.graph.inspect import stage_work
 from edgellm.graph.stage_folder import StageFolder, load_graph, open_stage, versions
 from edgellm.graph.text import read_tokenizer
 from edgellm.records import codec, folder
+from edgellm.records.folder import FileEntry
 from edgellm.records.manifest import (
     CHAT_TEMPLATE_FILE,
     GOLDEN_FILE,
+    INSTALL_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
     RUNNER_FILE,
@@ -32,6 +37,8 @@ from edgellm.records.manifest import (
 )
 from edgellm.records.progress import Progress, silent
 from edgellm.records.quality import Quality
+from edgellm.records.target import Target
+from edgellm.records.wheels import Wheel
 from edgellm.runner import golden
 from edgellm.runner.requirements import DOMAINS, OPERATORS, REQUIRES
 from edgellm.runner.session import Session
@@ -40,6 +47,50 @@ from edgellm.runner.text import prompt_ids
 # Words, digits and another script: each takes another way through the tokenizer.
 GOLDEN_PROMPTS = ("What is a clock cycle?", "1, 2, 3, 5, 8, 13,", "今天天气很好。")
 GOLDEN_TOKENS = 16
+
+MADE = (GOLDEN_FILE, INSTALL_FILE, RUNNER_FILE)
+# What a folder is installed by; the one-file form says "python3 FILE install".
+INSTALL = """\
+#!/bin/sh
+# Unpack the packages that this bundle brings: no network, no root, and the system's Python
+# stays as it is.
+for python in python3 python3.11 python3.12 python3.13 python3.14; do
+    if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        exec "$python" "$(dirname "$0")/runner.pyz" install "$@"
+    fi
+done
+# None is new enough: the first one says so.
+exec python3 "$(dirname "$0")/runner.pyz" install
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """What a bundle is made for.
+
+    Attributes:
+        target: The board; None for any machine that has the runner's packages.
+        wheels: Bring those packages. Where None: for every Arm board, and for what is of another
+            architecture than this machine.
+    """
+
+    target: Target | None = None
+    wheels: bool | None = None
+
+    def fetch(self, progress: Progress) -> Mapping[Wheel, Path]:
+        """Return where each wheel lies that goes with the bundle.
+
+        Raises:
+            UsageError: Nobody said which board's.
+            EdgellmError: One cannot be fetched.
+        """
+        if self.target is None:
+            if self.wheels:
+                raise UsageError("which wheels are needed depends on the board: add --target ID")
+            return {}
+        elsewhere = self.target.arch == "aarch64" or self.target.arch != platform.machine()
+        wanted = elsewhere if self.wheels is None else self.wheels
+        return fetch(choose(self.target), progress=progress) if wanted else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +112,7 @@ def build_bundle(
     stage_path: Path,
     output: Path,
     *,
+    board: Board | None = None,
     quality: Quality | None = None,
     force: bool = False,
     progress: Progress = silent,
@@ -70,6 +122,7 @@ def build_bundle(
     Args:
         stage_path: The stage folder; it is checked first.
         output: What to write.
+        board: What it is made for; None for any machine.
         quality: What ``edgellm evaluate`` found, to go with the bundle.
         force: Replace ``output``.
         progress: Told about checking, golden tokens and writing.
@@ -78,13 +131,19 @@ def build_bundle(
         UsageError: ``stage_path`` is no stage folder, or ``output`` cannot be written.
         BundleInvalid: A file of the stage folder is damaged.
         UnsupportedModel: The graph uses operators that the runner does not have.
+        EdgellmError: A wheel that the board needs cannot be fetched.
     """
+    board = board or Board()
     folder.claim_output(output, force=force)
     stage = open_stage(stage_path, progress=progress)
     if not (stage_path / TOKENIZER_FILE).is_file():
         raise UsageError(f"{stage_path} has no {TOKENIZER_FILE}, so it cannot be bundled")
+    wheels = board.fetch(progress)
+    carried = {wheel.path: path for wheel, path in wheels.items()}
     graph = load_graph(stage)
     operators = _operators(stage, graph.graph.opset_imports)
+    if EDGELLM in graph.graph.opset_imports:
+        carried |= kernel_libraries()
     tokenizer = read_tokenizer(stage_path / TOKENIZER_FILE)
     derived = _chat(stage, tokenizer)
     goldens = _golden(stage, tokenizer, derived.chat, progress)
@@ -93,7 +152,8 @@ def build_bundle(
         small = Path(scratch)
         codec.write(small / GOLDEN_FILE, goldens)
         (small / RUNNER_FILE).write_bytes(runner_archive())
-        made = folder.entries(small, (GOLDEN_FILE, RUNNER_FILE))
+        (small / INSTALL_FILE).write_text(INSTALL, encoding="utf-8")
+        made = (*folder.entries(small, MADE), *(_entry(*item) for item in carried.items()))
         manifest = BundleManifest(
             model=stage.record.model,
             provenance=(*stage.record.provenance, _step(stage, derived)),
@@ -102,13 +162,19 @@ def build_bundle(
             chat=derived.chat,
             quality=codec.to_json(quality) if quality else {},
             work=stage_work(graph, stage.record.model),
+            target=board.target.id if board.target else None,
+            wheels=tuple(wheels),
         )
         codec.write(small / MANIFEST_FILE, manifest)
         files = {entry.path: stage_path / entry.path for entry in kept}
-        files |= {name: small / name for name in (GOLDEN_FILE, RUNNER_FILE, MANIFEST_FILE)}
+        files |= {name: small / name for name in (*MADE, MANIFEST_FILE)} | carried
         with folder.whole(output, force=force) as target:
             pack.write(files, target, one_file=output.suffix == pack.SUFFIX, progress=progress)
     return Built(output, manifest, derived.note)
+
+
+def _entry(name: str, path: Path) -> FileEntry:
+    return FileEntry(name, path.stat().st_size, folder.file_sha256(path))
 
 
 def _operators(stage: StageFolder, opsets: Mapping[str, int]) -> dict[str, str]:

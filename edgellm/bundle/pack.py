@@ -37,6 +37,7 @@ def write(
         return
     for done, name in enumerate(_manifest_last(files)):
         progress("copying files", done, len(files))
+        (target / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(files[name], target / name)
 
 

@@ -10,7 +10,25 @@ import edgellm
 RING = ("records", "measure", "runner")
 TOP = ("__init__.py", "errors.py")
 SHEBANG = b"#!/usr/bin/env python3\n"
-START = "from edgellm.runner.__main__ import main\n\nmain()\n"
+# The first lines that a board runs, whatever its Python: older ones must at least read them.
+START = """\
+import platform, sys
+
+def refuse(reason):
+    sys.stderr.write("edgellm: %s\\n" % reason)
+    sys.exit(8)
+
+HERE = "%s at %s" % (platform.python_version(), sys.executable)
+if sys.maxsize < 2**32:
+    refuse("onnxruntime needs a 64-bit system, and this Python is a 32-bit one (%s on %s): "
+           "install the 64-bit image of this board's system" % (HERE, platform.machine()))
+if sys.version_info < (3, 11):
+    refuse("this needs Python 3.11 or newer, here is %s: start it with python3.11 or a newer one "
+           "if there is one, else install a newer system, such as Debian 12" % HERE)
+from edgellm.runner.__main__ import main
+
+main()
+"""
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first that a zip can say: bytes depend on content alone
 
 

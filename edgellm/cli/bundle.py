@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from edgellm.cli._board import describe_wheels, target_option, wheels_option
 from edgellm.cli._common import emit, handle_errors, json_option, output_option, progress
 
 
@@ -16,31 +17,47 @@ from edgellm.cli._common import emit, handle_errors, json_option, output_option,
     type=click.Path(path_type=Path),
     help="What edgellm evaluate wrote about DIR; it goes with the bundle.",
 )
+@target_option
+@wheels_option
 @json_option
 @handle_errors
 def command(
-    *, stage: Path, output: Path, force: bool, quality_file: Path | None, as_json: bool
+    *,
+    stage: Path,
+    output: Path,
+    force: bool,
+    quality_file: Path | None,
+    target: str | None,
+    wheels: bool | None,
+    as_json: bool,
 ) -> None:
-    """Pack a stage folder with all that a board needs beside numpy, onnxruntime and tokenizers.
+    """Pack a stage folder with all that a board needs.
 
     The bundle holds the model, the tokenizer, the chat template as a table, golden tokens that
     tell whether a board answers as this machine does, and the runner itself: an .edgellm file is a
-    program, and a folder has runner.pyz.
+    program, and a folder has runner.pyz. With --target it also brings numpy, onnxruntime and
+    tokenizers for that board's Pythons, which install unpacks there without a network.
 
     \b
     Examples:
-      edgellm bundle int8 -o smol.edgellm
+      edgellm bundle int8 -o smol.edgellm --target raspberry-pi-4b-4gb
+      python3 smol.edgellm install
       python3 smol.edgellm run --prompt "What is a clock cycle?"
     """
-    from edgellm.bundle.build import build_bundle
+    from edgellm.bundle.build import Board, build_bundle
     from edgellm.records import codec
     from edgellm.records.quality import Quality
+    from edgellm.targets import load
 
     quality = codec.read(Quality, quality_file) if quality_file else None
+    board = Board(load(target) if target else None, wheels)
     with progress() as told:
-        built = build_bundle(stage, output, quality=quality, force=force, progress=told)
+        built = build_bundle(
+            stage, output, board=board, quality=quality, force=force, progress=told
+        )
     if built.note:
         click.echo(f"edgellm: note: {built.note}", err=True)
     size = sum(entry.bytes for entry in built.manifest.files)
     result = {"bundle": str(output), "bytes": size, "digest": built.manifest.digest}
-    emit(as_json, {**result, "note": built.note}, f"{output}: {size / (1 << 20):.1f} MiB")
+    lines = [f"{output}: {size / 2**20:.1f} MiB", *describe_wheels(built.manifest)]
+    emit(as_json, {**result, "note": built.note}, "\n".join(lines))

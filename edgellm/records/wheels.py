@@ -32,6 +32,7 @@ class Wheel:
         abi: ``abi3`` where newer ones take it too, else the tag of that one, such as ``cp311``.
         arch: ``aarch64`` or ``x86_64``.
         glibc: The oldest glibc that it runs with, such as ``2.28``.
+        installed_bytes: What ``install`` unpacks of it; 0 where nobody looked inside.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Wheel:
     abi: str
     arch: str
     glibc: str
+    installed_bytes: int = 0
 
     def takes(self, python: str) -> bool:
         """Return whether a CPython such as ``3.11`` or ``3.11.2`` loads it."""

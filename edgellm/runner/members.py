@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from edgellm.errors import BundleInvalid, UsageError
-from edgellm.records.manifest import MANIFEST_FILE, STAGE_FILE
+from edgellm.records.manifest import MANIFEST_FILE, STAGE_FILE, WHEELS_FOLDER
 
 PAGE_BYTES = 4096  # what mmap can start at, on every board with 4 KiB pages
 READ_BYTES = 1 << 20
@@ -72,7 +72,12 @@ def members(bundle: Path) -> Mapping[str, Member]:
 
 
 def _in_folder(folder: Path) -> dict[str, Member]:
-    return {p.name: Member(p, 0, p.stat().st_size) for p in folder.iterdir() if p.is_file()}
+    paths = (*folder.glob("*"), *folder.glob(f"{WHEELS_FOLDER}/*"))
+    return {
+        path.relative_to(folder).as_posix(): Member(path, 0, path.stat().st_size)
+        for path in paths
+        if path.is_file()
+    }
 
 
 def _in_archive(path: Path) -> dict[str, Member]:
