@@ -1,7 +1,11 @@
-# What both emulations need, fetched once into a cache folder. Sourced, not run.
+# What every emulation needs, fetched once into a cache folder. Sourced, not run.
 #
-# Needs no root, and Debian or a system made from it: apt-get and dpkg-deb fetch and unpack packages
-# of another architecture and release without touching the machine's own.
+# Needs no root, and nothing of the machine but Debian's apt-get and dpkg-deb and a compiler: they
+# fetch and unpack packages of another architecture and release without touching what is installed.
+# QEMU is fetched too, so that every machine counts with the same one.
+#
+# Where the network does not answer, a script ends with exit code 75 after one line that begins with
+# "emulation: not run:".
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/edgellm/emulation
@@ -23,18 +27,31 @@ need() {
 
 # step FILE DESCRIPTION COMMAND ...: make FILE unless it is there.
 step() {
+    local reason
     [ -e "$1" ] && return
     echo "  $2" >&2
     mkdir -p "$cache"
-    "${@:3}" >"$cache/log" 2>&1 || {
-        tail -20 "$cache/log" >&2
-        echo "$(basename "$0"): $2: failed; the reason is above" >&2
-        exit 1
-    }
+    # Not beside "||" or "&&", where bash goes on after a failure in spite of -e.
+    (set -e; "${@:3}") >"$cache/log" 2>&1 &
+    wait $! && return
+    if reason=$(grep -Em1 "$no_network" "$cache/log"); then
+        echo "emulation: not run: $2 could not be fetched: ${reason# }" >&2
+        exit 75
+    fi
+    tail -20 "$cache/log" >&2
+    echo "$(basename "$0"): $2: failed; the reason is above" >&2
+    exit 1
 }
 
+# What apt-get and pip say where no server answers, and only there.
+no_network='Could not resolve|Could not connect|Cannot initiate the connection|Unable to connect to'
+no_network+='|Temporary failure in name resolution|Temporary failure resolving|Network is unreachable'
+no_network+='|Connection (timed out|refused)|NewConnectionError|ConnectTimeoutError|ProxyError'
+
 mirror() {
-    apt-get indextargets --format '$(SITE)' | grep -v security | head -1
+    local site
+    site=$(apt-get indextargets --format '$(SITE)' | grep -m1 'debian$' || true)
+    echo "${site:-http://deb.debian.org/debian}"
 }
 
 # debian KIND ARCHITECTURE COMMAND ...: run an apt command on $release with lists of our own.
@@ -55,6 +72,41 @@ debian() {
     local program=$1
     shift
     "$program" "${options[@]}" "$@"
+}
+
+# The machine's own programs, of our release. Each is started by a few lines that name its libraries,
+# so that PATH suffices. The C library stays the machine's: it has to fit the machine's loader.
+make_tools() {
+    local place=$cache/tools.new library=usr/lib/x86_64-linux-gnu archive program option
+    rm -rf "$place" "$cache"/apt/deb-amd64/archives/*.deb
+    mkdir -p "$place/bin"
+    debian deb amd64 apt-get update
+    debian deb amd64 apt-get install --download-only --no-install-recommends -y \
+        qemu-user qemu-system-arm e2fsprogs cpio openssh-client
+    rm "$cache"/apt/deb-amd64/archives/libc6_*.deb
+    for archive in "$cache"/apt/deb-amd64/archives/*.deb; do
+        dpkg-deb -x "$archive" "$place"
+    done
+    rm "$cache"/apt/deb-amd64/archives/*.deb
+    mv -n "$place"/lib/x86_64-linux-gnu/* "$place/$library/" # where some packages still are
+    for program in usr/bin/{qemu-aarch64,qemu-system-aarch64,ssh,ssh-keygen} bin/cpio sbin/mke2fs; do
+        option=
+        # What it runs must not look for its own libraries among these.
+        [[ $program == */qemu-aarch64 ]] && option='-U LD_LIBRARY_PATH'
+        printf '#!/bin/sh\nLD_LIBRARY_PATH="%s" exec "%s" %s "$@"\n' \
+            "$cache/tools/$library" "$cache/tools/$program" "$option" >"$place/start.new"
+        mkdir -p "$place/start"
+        mv "$place/start.new" "$place/start/$(basename "$program")"
+    done
+    chmod +x "$place"/start/*
+    rm -rf "$cache/tools"
+    mv "$place" "$cache/tools"
+}
+
+fetch_tools() {
+    need apt-get apt dpkg-deb dpkg $keyring debian-archive-keyring
+    step "$cache/tools/start" "QEMU, mke2fs, cpio and ssh from Debian $release" make_tools
+    PATH=$cache/tools/start:$PATH
 }
 
 # unpack FOLDER PACKAGE ...: an arm64 file system of these packages and what they depend on. Nothing

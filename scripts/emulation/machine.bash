@@ -64,7 +64,7 @@ make_disk() { # FILE ROOTFS SIZE
 }
 
 fetch_machine() {
-    need qemu-system-aarch64 qemu-system-arm mke2fs e2fsprogs cpio cpio
+    fetch_tools
     version=$(sha256sum "${BASH_SOURCE[0]}" | cut -c1-16)
     initrd=$cache/initrd-$version.gz
     step "$cache/kernel/boot" "an arm64 kernel from Debian $release" make_kernel
