@@ -89,24 +89,6 @@ def handle_errors(function: F) -> F:
     return wrapper  # type: ignore[return-value]  # functools.wraps keeps the signature
 
 
-def runner_command(name: str, short_help: str) -> click.Command:
-    """Return the command ``name`` of the board's own runner, which reads and explains options."""
-
-    @click.command(
-        name,
-        short_help=short_help,
-        context_settings={"ignore_unknown_options": True, "help_option_names": []},
-    )
-    @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-    @handle_errors
-    def command(*, arguments: tuple[str, ...]) -> None:
-        from edgellm.runner.__main__ import run_one
-
-        sys.exit(run_one(name, arguments))
-
-    return command
-
-
 def emit(as_json: bool, record: Any, text: str) -> None:
     """Print ``record`` as JSON or ``text`` for people, on stdout."""
     click.echo(json.dumps(codec.to_json(record), ensure_ascii=False) if as_json else text)

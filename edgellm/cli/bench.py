@@ -1,5 +1,5 @@
 """``edgellm bench``."""
 
-from edgellm.cli._common import runner_command
+from edgellm.cli._runner_command import runner_command
 
-command = runner_command("bench", "Measure a bundle on this machine.")
+command = runner_command("bench", "Measure a bundle, here or on a board.")

@@ -1,5 +1,5 @@
 """``edgellm doctor``."""
 
-from edgellm.cli._common import runner_command
+from edgellm.cli._runner_command import runner_command
 
-command = runner_command("doctor", "Show what this machine can measure.")
+command = runner_command("doctor", "Show what a machine can measure.")

@@ -1,5 +1,5 @@
 """``edgellm run``."""
 
-from edgellm.cli._common import runner_command
+from edgellm.cli._runner_command import runner_command
 
-command = runner_command("run", "Answer a prompt with a bundle.")
+command = runner_command("run", "Answer a prompt with a bundle, here or on a board.")

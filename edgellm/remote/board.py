@@ -1,9 +1,10 @@
 """A board and the store on it: what it is, what it has, and how it gets what it lacks."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgellm.errors import BundleInvalid, RemoteUnreachable
 from edgellm.records import codec
@@ -104,10 +105,20 @@ class Board:
         facts: Facts = codec.from_json(Facts, json.loads(told), f"the probe of {self.name}")
         return facts
 
-    def send(self, blobs: Sequence[Blob], progress: Progress = silent) -> int:
+    def send(
+        self,
+        blobs: Sequence[Blob],
+        prepare: Callable[[], None] = lambda: None,
+        progress: Progress = silent,
+    ) -> int:
         """Send what the board lacks; a part that is there already is continued.
 
         Where the connection is lost, it is made again and the rest is sent.
+
+        Args:
+            blobs: What it shall have.
+            prepare: Called before each attempt.
+            progress: Told about each piece.
 
         Returns:
             The bytes that were sent.
@@ -117,23 +128,22 @@ class Board:
             RemoteError: The board cannot be reached, or cannot take them.
         """
         patience = self.connection.patience()
-        checked: set[str] = set()
         sent, most = 0, -1
         while True:
             try:
-                blobs_there = self.probe().blobs
-                there = sum(_there(blob, blobs_there) for blob in blobs)
+                prepare()
+                held = self.probe().blobs
+                there = sum(_there(blob, held) for blob in blobs)
+                lacking = [blob for blob in blobs if blob.sha256 not in held]
+                if not lacking:
+                    return sent
+                if most < 0:  # the first time
+                    for blob in lacking:
+                        blob.check()
                 if there > most:  # it gets on
                     most = there
                     patience.renew()
-                lacking = [blob for blob in blobs if blob.sha256 not in blobs_there]
-                if not lacking:
-                    return sent
-                for blob in lacking:
-                    if blob.sha256 not in checked:
-                        blob.check()
-                        checked.add(blob.sha256)
-                sent += self._stream(lacking, blobs_there, progress)
+                sent += self._stream(lacking, held, progress)
             except RemoteUnreachable as error:
                 patience.wait(error)
 
@@ -171,9 +181,19 @@ class Board:
         Raises:
             RemoteError: The board cannot be reached, or a file is not there.
         """
-        request = json.dumps({"digest": digest, "files": files}).encode()
-        work = lambda: self.connection.call(self._store("assemble"), SOURCE + request)  # noqa: E731
-        self.connection.patiently(work)
+        self._ask("assemble", {"digest": digest, "files": files})
+
+    def discard_damaged(self, digest: str, blobs: Sequence[Blob]) -> None:
+        """Remove a bundle, and those of its files whose content is not what it was any more.
+
+        Raises:
+            RemoteError: The board cannot be reached.
+        """
+        self._ask("discard", {"digest": digest, "sha256": [blob.sha256 for blob in blobs]})
+
+    def _ask(self, operation: str, request: Mapping[str, Any]) -> None:
+        command, data = self._store(operation), SOURCE + json.dumps(request).encode()
+        self.connection.patiently(lambda: self.connection.call(command, data))
 
     def _store(self, operation: str) -> Sequence[str]:
         return self.python("-I", "-c", START, operation, home=self.connection.host.entry.home)

@@ -2,7 +2,7 @@
 
 One file, the standard library alone, and what Python 3.6 understands, so that an old board is
 described and not met by a SyntaxError. ``probe`` says what the board is and holds, ``receive``
-takes files into its store, ``assemble`` makes a bundle of them.
+takes files into its store, ``assemble`` makes a bundle of them, ``discard`` removes a damaged one.
 
 The store, below EDGELLM_HOME (``~/.local/share/edgellm`` where that is not set)::
 
@@ -124,10 +124,7 @@ def _receive_one(stream: io.BufferedReader, path: Path, offset: int, size: int) 
         fcntl.flock(file, fcntl.LOCK_EX)
         if path.exists() or os.fstat(file.fileno()).st_size != offset:
             _end("somebody else sent the same file meanwhile", TRY_AGAIN)
-        digest = hashlib.sha256()
-        with part.open("rb") as begun:
-            for piece in iter(lambda: begun.read(CHUNK_BYTES), b""):
-                digest.update(piece)
+        digest = _sha256(part)
         left = size - offset
         while left:
             piece = stream.read1(min(left, CHUNK_BYTES))
@@ -169,20 +166,37 @@ def assemble(request: Dict[str, Any]) -> None:
     aside.rename(target)
 
 
+def discard(request: Dict[str, Any]) -> None:
+    """Remove the bundle ``digest``, and those of the blobs ``sha256`` that are damaged."""
+    shutil.rmtree(str(home() / "bundles" / request["digest"]), ignore_errors=True)
+    for sha256 in request["sha256"]:
+        path = home() / "blobs" / sha256
+        if path.exists() and _sha256(path).hexdigest() != sha256:
+            path.unlink()
+
+
+def _sha256(path: Path) -> Any:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for piece in iter(lambda: file.read(CHUNK_BYTES), b""):
+            digest.update(piece)
+    return digest
+
+
 def _end(sentence: str, status: int) -> None:
     sys.stderr.write(sentence + "\n")
     sys.exit(status)
 
 
 def main(operation: str, stream: io.BufferedReader) -> None:
-    """Do one of the three."""
+    """Do one of the operations."""
     try:
         if operation == "probe":
             sys.stdout.write(json.dumps(probe()))
         elif operation == "receive":
             receive(stream)
         else:
-            assemble(json.loads(stream.read().decode()))
+            {"assemble": assemble, "discard": discard}[operation](json.load(stream))
     except OSError as error:
         _end(str(error), 1)
 

@@ -18,6 +18,21 @@ BEAT_S = 5.0  # the board gives up after six times as long without a sign of lif
 
 
 @dataclass(frozen=True, slots=True)
+class Done:
+    """A command that ended: its exit status, what it wrote, and its last words."""
+
+    status: int
+    stdout: bytes
+    last_words: str
+
+    @property
+    def sentence(self) -> str:
+        """Return why it failed, as far as it said so."""
+        said = self.last_words.removeprefix("edgellm-run: ")
+        return said or f"it ended with exit status {self.status}"
+
+
+@dataclass(frozen=True, slots=True)
 class Agent:
     """The runner on a board, by the digest of its archive; ``home`` is as the probe found it."""
 
@@ -37,7 +52,7 @@ class Agent:
         *,
         hear: Say | None = None,
         capture: bool = True,
-    ) -> tuple[int, bytes]:
+    ) -> Done:
         """Run a command of the runner; when this ends, however it ends, so does the command.
 
         Args:
@@ -45,9 +60,6 @@ class Agent:
             options: Its parsed options, as JSON takes them.
             hear: Called with each line that it says on stderr.
             capture: Return what it writes to stdout; else that goes to this program's stdout.
-
-        Returns:
-            Its exit status, and what it wrote.
 
         Raises:
             RemoteError: The connection was lost; or the runner was killed.
@@ -61,7 +73,7 @@ class Agent:
         ):
             written = session.stdout.read() if capture else b""
             try:
-                return session.status(), written
+                return Done(session.status(), written, session.last_words())
             except RemoteUnreachable as error:
                 raise RemoteError(
                     f"{error} while {command} ran there; the board ends it by itself: run it again"

@@ -173,7 +173,7 @@ class Connection:
     def __init__(self, host: Host, say: Say) -> None:
         self.host = host
         self.say = say
-        self.ended = threading.Event()
+        self._ended = threading.Event()
         self._folder: Path | None = None
         self._master: subprocess.Popen[bytes] | None = None
 
@@ -185,7 +185,7 @@ class Connection:
 
     def patience(self) -> Patience:
         """Return a new patience with this host."""
-        return Patience(self.say, self.ended)
+        return Patience(self.say, self._ended)
 
     def patiently(self, work: Callable[[], T]) -> T:
         """Return what ``work`` returns; while the host cannot be reached, do it again.
@@ -215,6 +215,8 @@ class Connection:
             RemoteUnreachable: The host does not answer.
             RemoteError: ssh is not installed, or does not let us in.
         """
+        if self._ended.is_set():
+            raise RemoteUnreachable(f"{self.host.name}: interrupted")
         if not (self._master and self._master.poll() is None):
             self._open()
 
@@ -302,6 +304,12 @@ class Connection:
             written = session.stdout.read()
             session.check()
             return written
+
+    def abort(self) -> None:
+        """End the connection from another thread; whoever uses it finds it lost for good."""
+        self._ended.set()
+        if self._master:
+            self._master.terminate()
 
     def close(self) -> None:
         """End the connection and every command that runs through it."""
