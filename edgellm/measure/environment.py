@@ -4,11 +4,13 @@ import os
 import platform
 import resource
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 from edgellm.measure import sysfs, throttle, vcgencmd
 from edgellm.measure.emulation import emulation
+from edgellm.measure.events import processors
 from edgellm.measure.memory import fields
 from edgellm.measure.reference import cpuinfo
 from edgellm.records.machine import CpuTime, Environment, FrequencyPolicy, MachineState
@@ -36,7 +38,7 @@ SECOND_NS = 1_000_000_000
 USER, NICE, SYSTEM, _IDLE, _IOWAIT, IRQ, SOFTIRQ, STEAL = range(8)
 
 ARM = "0x41"  # "CPU implementer"
-# "CPU part" of /proc/cpuinfo for Arm's own cores; Linux, arch/arm64/include/asm/cputype.h.
+# "CPU part" of /proc/cpuinfo by implementer; Linux, arch/arm64/include/asm/cputype.h.
 ARM_PARTS = {
     "0xd03": "Cortex-A53",
     "0xd04": "Cortex-A35",
@@ -52,7 +54,19 @@ ARM_PARTS = {
     "0xd41": "Cortex-A78",
     "0xd42": "Cortex-A78AE",
     "0xd49": "Neoverse-N2",
+    "0xd80": "Cortex-A520",
+    "0xd81": "Cortex-A720",
 }
+APPLE = "0x61"
+APPLE_PARTS = {
+    "0x022": "Icestorm-M1",
+    "0x023": "Firestorm-M1",
+    "0x024": "Icestorm-M1-Pro",
+    "0x025": "Firestorm-M1-Pro",
+    "0x032": "Blizzard-M2",
+    "0x033": "Avalanche-M2",
+}
+PARTS: Mapping[str, Mapping[str, str]] = {ARM: ARM_PARTS, APPLE: APPLE_PARTS}
 
 
 def state(root: Path = Path("/"), ask: vcgencmd.Ask = vcgencmd.ask) -> MachineState:
@@ -138,6 +152,8 @@ def environment(
         after=after,
         emulation=emulated,
         features=_features(facts),
+        compatible=_compatible(root),
+        core_models=_core_models(root),
     )
     return found, _missing(found)
 
@@ -157,9 +173,17 @@ def _missing(found: Environment) -> tuple[Unavailable, ...]:
 def _cpu_model(facts: Mapping[str, str]) -> str | None:
     """The core's name; what some ARM kernels call the model ("ARMv8 Processor") says less."""
     part = facts.get("cpu part", "")
-    own = facts.get("cpu implementer", ARM) == ARM
-    named = (ARM_PARTS.get(part) if own else None) or facts.get("model name")
+    named = _part_name(facts) or facts.get("model name")
     return named or (f"CPU part {part}" if part else None)
+
+
+def _part_name(facts: Mapping[str, str]) -> str | None:
+    return PARTS.get(facts.get("cpu implementer", ARM), {}).get(facts.get("cpu part", ""))
+
+
+def _core_models(root: Path) -> dict[str, int]:
+    named = [_part_name(facts) for facts in processors(root).values()]
+    return dict(Counter(name for name in named if name)) if all(named) else {}
 
 
 def _features(facts: Mapping[str, str]) -> tuple[str, ...]:
@@ -179,6 +203,12 @@ def _board(root: Path) -> str | None:
     """The board's name: of the device tree on ARM, of the firmware on a PC."""
     tree = sysfs.text(root / "proc/device-tree/model")
     return tree or sysfs.text(root / "sys/class/dmi/id/product_name") or None
+
+
+def _compatible(root: Path) -> tuple[str, ...]:
+    """What the device tree calls the board and its chip; a zero byte after each name."""
+    text = sysfs.text(root / "proc/device-tree/compatible") or ""
+    return tuple(text.replace("\0", " ").split())
 
 
 def policy_folders(root: Path) -> list[Path]:

@@ -120,7 +120,7 @@ def find_core(cpus: frozenset[int], root: Path = Path("/")) -> Core | str:
         cpus: Cores of one kind; any where empty.
         root: Where ``proc`` is; for tests.
     """
-    listed = _processors(root)
+    listed = processors(root)
     facts = next((listed[cpu] for cpu in sorted(cpus) if cpu in listed), None)
     facts = facts or next(iter(listed.values()), {})
     try:
@@ -153,7 +153,7 @@ def _unknown(core: str) -> str:
     return f"no event numbers are known for {core}; add them to edgellm/measure/events.py"
 
 
-def _processors(root: Path) -> dict[int, dict[str, str]]:
+def processors(root: Path) -> dict[int, dict[str, str]]:
     """Return the lines of ``/proc/cpuinfo`` by core, keys in lower case."""
     try:
         text = (root / "proc/cpuinfo").read_text(errors="replace")

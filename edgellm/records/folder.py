@@ -19,7 +19,8 @@ from edgellm.records.progress import Progress, silent
 CHUNK_BYTES = 1 << 20
 STAGE_FILE = "stage.json"
 MANIFEST_FILE = "manifest.json"
-RECORDS = (STAGE_FILE, MANIFEST_FILE)  # what tells a folder of ours
+RECORDING_FILE = "machine.txt"
+RECORDS = (STAGE_FILE, MANIFEST_FILE, RECORDING_FILE)  # what tells a folder of ours
 # How numpy and onnx_ir say that a disk is full: as an OSError without its number.
 FULL_DISK = re.compile(r"\d+ requested and \d+ written|Not enough free space to write")
 

@@ -170,6 +170,8 @@ class Environment:
         features: SIMD features by the kernel's names.
         before: Before the run.
         after: After it.
+        compatible: What the device tree calls the board and its chip, most special first.
+        core_models: Cores of each kind, such as ``Cortex-A76`` to 4; empty where one is unknown.
     """
 
     kernel: str
@@ -186,6 +188,8 @@ class Environment:
     after: MachineState
     emulation: str | None = None
     features: tuple[str, ...] = ()
+    compatible: tuple[str, ...] = ()
+    core_models: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -103,9 +103,10 @@ class Target:
         clusters: Fastest first.
         memory: Main memory.
         power: At the wall.
-        models: How its device tree (``model``) or firmware (``product_name``) names it; the start
-            is enough. Empty where the target is more than one product.
-        compatible: What its device tree's ``compatible`` lists for the chip.
+        models: How its device tree (``model``) or firmware (``product_name``) names it, without
+            a revision. Empty where the target is more than one product.
+        chips: How its chip is named: in the device tree's ``compatible``, or as the model of a
+            processor. Read where ``models`` is empty.
         software: What it is sold with.
         sensors: What it can say of itself.
         sources: Dotted field name, or the start of one, to the public source of the values there.
@@ -126,7 +127,7 @@ class Target:
     memory: Memory = field(default_factory=Memory)
     power: Power = field(default_factory=Power)
     models: tuple[str, ...] = ()
-    compatible: tuple[str, ...] = ()
+    chips: tuple[str, ...] = ()
     software: Software = field(default_factory=Software)
     sensors: Sensors = field(default_factory=Sensors)
     sources: Mapping[str, str] = field(default_factory=dict)

@@ -64,6 +64,25 @@ def test_a_core_is_named_by_its_part_where_that_is_arms(pi_4, lines, name):
     assert found.cpu_model == name
 
 
+def test_the_cores_of_each_kind_are_counted_and_the_chip_is_named(put):
+    core = "processor\t: {}\nCPU implementer\t: 0x41\nCPU part\t: {}\n\n"
+    root = put(
+        {
+            "proc/cpuinfo": "".join(map(core.format, range(3), ("0xd05", "0xd05", "0xd0b"))),
+            "proc/device-tree/compatible": "radxa,rock-5b\0rockchip,rk3588\0",
+        }
+    )
+    found, _ = environment(state(root), state(root), {}, root)
+    assert found.core_models == {"Cortex-A55": 2, "Cortex-A76": 1}
+    assert found.compatible == ("radxa,rock-5b", "rockchip,rk3588")
+
+
+def test_where_one_core_is_unknown_none_is_counted(put):
+    root = put({"proc/cpuinfo": "processor\t: 0\nCPU part\t: 0xd05\nprocessor\t: 1\n"})
+    found, _ = environment(state(root), state(root), {}, root)
+    assert found.core_models == {}
+
+
 def test_a_machine_that_says_nothing_has_reasons_in_place_of_values(tmp_path):
     found, missing = environment(state(tmp_path), state(tmp_path), {}, tmp_path)
     assert found.cpu_model is None

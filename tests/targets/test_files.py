@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -35,10 +36,24 @@ def test_a_target_is_valid_and_bears_its_files_name(name: str):
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_every_number_has_a_source(name: str):
-    target = targets.load(name)
+def test_every_number_has_a_source_in_the_file_that_states_it(name: str):
+    table = tomllib.loads((targets.directory() / f"{name}.toml").read_text())
+    stated = Target(name, name, "aarch64", sources=table.pop("sources", {}))
 
-    assert [n for n in numbers(dataclasses.asdict(target)) if target.source(n) is None] == []
+    words = [f"{key}.{inner}" for key in ("software", "sensors") for inner in table.get(key, {})]
+    facts = [*numbers(table), *words]
+    assert [fact for fact in facts if stated.source(fact) is None] == []
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_what_a_target_inherits_from_is_another_and_ends(name: str):
+    line = [name]
+    while parent := tomllib.loads((targets.directory() / f"{line[-1]}.toml").read_text()).get(
+        "from"
+    ):
+        assert parent not in line
+        line.append(parent)
+    assert line[-1] in {"aarch64-generic", "x86-64-host"}
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -90,29 +105,42 @@ def test_a_circle_of_parents_is_named(folder: Path):
     (folder / "a.toml").write_text('from = "b"\nname = "A"\n')
     (folder / "b.toml").write_text('from = "a"\nname = "B"\n')
 
-    with pytest.raises(BundleInvalid, match="'a' inherits from itself: a -> b"):
+    with pytest.raises(BundleInvalid, match="'a' inherits from itself: a -> b -> a"):
         targets.load("a")
 
 
 def test_a_parent_that_is_not_there_is_named_with_its_child(folder: Path):
     (folder / "a.toml").write_text('from = "c"\nname = "A"\n')
 
-    with pytest.raises(BundleInvalid, match="'a' inherits from 'c'"):
+    with pytest.raises(BundleInvalid, match=r"a\.toml inherits from 'c', which is not there"):
         targets.load("a")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('name = "A"\narch = "aarch64"\ncolour = "red"\n', "unknown key 'colour'"),
-        ('name = "A"\narch = "aarch64"\nmemory.bytes = "4 GB"\n', "memory.bytes should be"),
-        ("name = \n", "not valid TOML"),
+        ('colour = "red"', "a.toml: target has an unknown key 'colour'"),
+        ('memory.bytes = "4 GB"', 'a.toml: target.memory.bytes should be an integer, not "4 GB"'),
+        ("memory.bytes = 0", "a.toml: target.memory.bytes should be more than 0, not 0"),
+        ('software.python = ["3"]', r"target.software.python\[0\] should be two numbers .*not '3'"),
+        ("vendor =", "a.toml is not valid TOML"),
     ],
 )
-def test_a_wrong_file_is_refused_with_the_place(folder: Path, text: str, message: str):
-    (folder / "a.toml").write_text(text)
+def test_a_wrong_file_is_refused_with_the_place_and_the_value(
+    folder: Path, text: str, message: str
+):
+    (folder / "a.toml").write_text(f'name = "A"\narch = "aarch64"\n{text}\n')
+    (folder / "b.toml").write_text('from = "a"\nname = "B"\n')
 
-    with pytest.raises(BundleInvalid, match=message):
+    for name in ("a", "b"):
+        with pytest.raises(BundleInvalid, match=message):
+            targets.load(name)
+
+
+def test_an_architecture_is_one_that_we_know(folder: Path):
+    (folder / "a.toml").write_text('name = "A"\narch = "armv7l"\n')
+
+    with pytest.raises(BundleInvalid, match=r"target\.arch should be one of 'aarch64', 'x86_64'"):
         targets.load("a")
 
 
