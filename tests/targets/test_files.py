@@ -4,6 +4,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edgellm import targets
 from edgellm.errors import BundleInvalid, UsageError
@@ -107,6 +109,30 @@ def test_a_circle_of_parents_is_named(folder: Path):
 
     with pytest.raises(BundleInvalid, match="'a' inherits from itself: a -> b -> a"):
         targets.load("a")
+
+
+@settings(derandomize=True, deadline=None, max_examples=40)
+@given(parents=st.lists(st.none() | st.integers(0, 4), min_size=5, max_size=5))
+def test_inheritance_ends_or_its_circle_is_named(
+    parents: list[int | None], tmp_path_factory: pytest.TempPathFactory
+):
+    folder = tmp_path_factory.mktemp("targets")
+    for name, parent in enumerate(parents):
+        inherits = "" if parent is None else f'from = "{parent}"\n'
+        (folder / f"{name}.toml").write_text(f'{inherits}name = "{name}"\narch = "aarch64"\n')
+    line, at = [0], parents[0]
+    while at is not None and at not in line:
+        line.append(at)
+        at = parents[at]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(targets.ENVIRONMENT, str(folder))
+        if at is None:
+            assert targets.load("0").name == "0"
+        else:
+            circle = " -> ".join(map(str, [*line[line.index(at) :], at]))
+            with pytest.raises(BundleInvalid, match=f"inherits from itself: {circle}$"):
+                targets.load("0")
 
 
 def test_a_parent_that_is_not_there_is_named_with_its_child(folder: Path):
