@@ -11,6 +11,7 @@
       RemoteError            7   another machine
         RemoteUnreachable          transient: it may be tried again
         RemoteFailed               stable: the command, its exit status, what it said last
+      DoesNotFit             8   a machine that lacks memory, disk, or what the packages need
 
 A message is one sentence that names the thing, its value and the next step.
 """
@@ -75,6 +76,12 @@ class RemoteFailed(RemoteError):
     def __init__(self, sentence: str, status: int) -> None:
         super().__init__(sentence)
         self.status = status
+
+
+class DoesNotFit(EdgellmError):
+    """A machine cannot run a bundle; the message has the number, and the nearest that would fit."""
+
+    exit_code = 8
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
