@@ -1,5 +1,6 @@
 """A board and the store on it: what it is, what it has, and how it gets what it lacks."""
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -128,7 +129,14 @@ class Board:
             RemoteError: The board cannot be reached, or cannot take them.
         """
         patience = self.connection.patience()
-        sent, most = 0, -1
+        total = sum(blob.content.size for blob in blobs)
+        sent, there, most = 0, 0, -1
+
+        def count(piece: int) -> None:
+            nonlocal sent, there
+            sent, there = sent + piece, there + piece
+            progress(f"copying {there >> 20} of {total >> 20} MiB", there, total)
+
         while True:
             try:
                 prepare()
@@ -143,33 +151,29 @@ class Board:
                 if there > most:  # it gets on
                     most = there
                     patience.renew()
-                sent += self._stream(lacking, held, progress)
+                self._stream(lacking, held, count)
             except RemoteUnreachable as error:
                 patience.wait(error)
 
-    def _stream(self, lacking: Sequence[Blob], there: Mapping[str, int], progress: Progress) -> int:
-        offsets = [_there(blob, there) for blob in lacking]
-        total = sum(blob.content.size for blob in lacking) - sum(offsets)
-        sent = 0
+    def _stream(
+        self, lacking: Sequence[Blob], held: Mapping[str, int], count: Callable[[int], None]
+    ) -> None:
         with self.connection.start(self._store("receive")) as session:
-            try:
+            with contextlib.suppress(BrokenPipeError):  # the status says why
                 session.stdin.write(SOURCE)
-                for blob, offset in zip(lacking, offsets, strict=True):
+                for blob in lacking:
+                    offset = _there(blob, held)
                     head = f"{blob.sha256} {offset} {blob.content.size}\n"
                     session.stdin.write(head.encode())
                     for piece in blob.pieces(offset):
                         session.stdin.write(piece)
-                        sent += len(piece)
-                        progress(f"copying {sent >> 20} of {total >> 20} MiB", sent, total)
+                        count(len(piece))
                 session.stdin.close()
-            except BrokenPipeError:
-                pass  # the status says why
             status = session.status()
             if status == on_board.TRY_AGAIN:
                 raise RemoteUnreachable(f"{self.name}: {session.last_words()}")
             if status:
                 raise session.failed(status)
-        return sent
 
     def assemble(self, digest: str, files: Mapping[str, str]) -> None:
         """Make a bundle of files that the board has.

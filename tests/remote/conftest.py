@@ -84,7 +84,7 @@ class Machine:
 
     def cut(self) -> None:
         """End every connection, and nothing else: what ran there must notice by itself."""
-        self.kill([pid for pid in self.running() if b"sshd" in _command(pid)])
+        self.kill([pid for pid in self.running() if b"sshd" in self.command(pid)])
 
     def running(self) -> list[int]:
         """Return the processes on the board."""
@@ -92,7 +92,15 @@ class Machine:
 
     def programs(self) -> list[bytes]:
         """Return the commands that run on the board, apart from sshd's."""
-        return [line for pid in self.running() if b"sshd" not in (line := _command(pid))]
+        return [line for pid in self.running() if b"sshd" not in (line := self.command(pid))]
+
+    @staticmethod
+    def command(pid: int) -> bytes:
+        """Return the command line of a process; empty where it has ended."""
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+        except OSError:
+            return b""
 
     @staticmethod
     def kill(pids: list[int]) -> None:
@@ -100,13 +108,6 @@ class Machine:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
-    except OSError:
-        return b""
 
 
 @pytest.fixture
