@@ -41,7 +41,8 @@ def swapping(report: Report) -> list[str]:
     used = [report.environment.before.swap_used_bytes, report.environment.after.swap_used_bytes]
     grown, faults = (used[1] or 0) - (used[0] or 0), report.memory.major_faults
     found = [f"{grown / 2**20:.1f} MiB went to swap during the run"] if grown > 0 else []
-    if (faults or 0) > report.workload.repetitions:  # one now and then is a page's first use
+    used_before = report.workload.warmup  # else they are each page's first use, from the bundle
+    if used_before and (faults or 0) > report.workload.repetitions:  # and so is one now and then
         found.append(f"major page faults in the repetitions, which wait for a disk: {faults}")
     return found
 

@@ -179,6 +179,10 @@ def test_each_fault_has_its_word_and_fails_its_rows_and_no_other(board, word, ro
             policies=(dataclasses.replace(HELD, governor="ondemand"),),
         ),
         lambda r: after(r, swap_used_bytes=None),
+        lambda r: memory(
+            dataclasses.replace(r, workload=dataclasses.replace(r.workload, warmup=0)),
+            major_faults=6,
+        ),
     ],
 )
 def test_what_is_no_fault_stays_valid(board, harmless):
