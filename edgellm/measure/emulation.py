@@ -14,7 +14,7 @@ VARIABLE = "EDGELLM_INSTRUCTIONS"
 """Names the file into which ``scripts/emulation/count_instructions.c`` counts."""
 
 MAGIC = 0x736E6C6C65676465
-HEADER = struct.Struct("=QQ")  # magic, slots in use; a count for each slot follows
+HEADER = struct.Struct("=QQ")  # magic, threads so far; a count for each follows
 SLOT_BYTES = 8
 
 VIRT_BOARD = "linux,dummy-virt"
@@ -49,7 +49,8 @@ def emulation(root: Path = Path("/")) -> str | None:
 class EmulatedCounter:
     """Instructions executed by an emulator, which its plugin writes into a file that both map.
 
-    Reading costs no system call. The count is the whole process's, threads included.
+    Reading costs no system call. As the kernel's counters do, it counts the thread that opens it,
+    which has to be the process's first, and those that begin later.
 
     Args:
         path: The file.
@@ -73,16 +74,21 @@ class EmulatedCounter:
                 f"{VARIABLE} names {path}, which no counting plugin writes; "
                 "run under scripts/emulation/count"
             )
+        self._before = self._used()
 
     def read(self, now_ns: int) -> tuple[CounterSample, ...]:
         """Return the instructions so far; ``now_ns`` stands for the time counted."""
-        _, used = HEADER.unpack_from(self._map)
+        first, *others = struct.unpack_from(f"={self._used()}Q", self._map, HEADER.size)
+        total = first + sum(others[self._before - 1 :])
+        return (CounterSample(total, now_ns, now_ns),)
+
+    def _used(self) -> int:
+        used: int = HEADER.unpack_from(self._map)[1]
         if HEADER.size + used * SLOT_BYTES > len(self._map):
             raise EdgellmError(
                 f"{used} threads ran, more than {self._path} has room to count; use fewer"
             )
-        total = sum(struct.unpack_from(f"={used}Q", self._map, HEADER.size))
-        return (CounterSample(total, now_ns, now_ns),)
+        return used
 
     def close(self) -> None:
         """Unmap the file; reading is over."""

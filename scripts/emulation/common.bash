@@ -25,15 +25,18 @@ need() {
     exit 2
 }
 
-# step FILE DESCRIPTION COMMAND ...: make FILE unless it is there.
+# step FILE DESCRIPTION COMMAND ...: make FILE unless it is there; once, however many scripts ask.
 step() {
     local reason
     [ -e "$1" ] && return
-    echo "  $2" >&2
     mkdir -p "$cache"
+    exec 9>"$cache/lock"
+    flock 9
+    [ -e "$1" ] && exec 9>&- && return
+    echo "  $2" >&2
     # Not beside "||" or "&&", where bash goes on after a failure in spite of -e.
     (set -e; "${@:3}") >"$cache/log" 2>&1 &
-    wait $! && return
+    wait $! && exec 9>&- && return
     if reason=$(grep -Em1 "$no_network" "$cache/log"); then
         echo "emulation: not run: $2 could not be fetched: ${reason# }" >&2
         exit 75

@@ -4,8 +4,9 @@
  *
  * FILE holds, in the machine's byte order: a magic number, the number of slots in use, and a count
  * for each slot, all 64 bits wide; see edgellm/measure/emulation.py, which reads it. A slot belongs
- * to one virtual processor, that is in user mode one thread, so that counting needs no lock. A block
- * is counted when it begins: one that is left halfway by a signal counts whole.
+ * to one thread, in the order in which they began, so that counting needs no lock and a reader can
+ * tell the threads that came later. A block is counted when it begins: one that is left halfway by a
+ * signal counts whole.
  */
 #include <fcntl.h>
 #include <stdint.h>
@@ -29,10 +30,13 @@ struct counts {
 
 static struct counts *counts;
 
+/* Processors are threads in user mode; the number of one that ended is given again. */
+static uint64_t slot_of[SLOTS];
+
 static void on_block(unsigned int processor, void *instructions)
 {
-    if (processor < SLOTS)
-        counts->slot[processor] += (uintptr_t)instructions;
+    if (processor < SLOTS && slot_of[processor] < SLOTS)
+        counts->slot[slot_of[processor]] += (uintptr_t)instructions;
 }
 
 static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
@@ -45,13 +49,11 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
 /* Beyond SLOTS nothing is counted; the reader sees it by the number in use, and refuses. */
 static void on_processor(qemu_plugin_id_t id, unsigned int processor)
 {
-    uint64_t used = __atomic_load_n(&counts->used, __ATOMIC_RELAXED);
+    uint64_t slot = __atomic_fetch_add(&counts->used, 1, __ATOMIC_RELAXED);
 
     (void)id;
-    while (used <= processor &&
-           !__atomic_compare_exchange_n(&counts->used, &used, (uint64_t)processor + 1, 0,
-                                        __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-        ;
+    if (processor < SLOTS)
+        slot_of[processor] = slot;
 }
 
 QEMU_PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc,

@@ -15,9 +15,10 @@ def counts(tmp_path, *values, used=None, magic=MAGIC):
     return path
 
 
-def set_count(path, slot, value):
+def write(path, place, value):
+    """Put a number into a file of counts: 1 is the threads so far, 2 the first thread's count."""
     with path.open("r+b") as file:
-        file.seek(16 + 8 * slot)
+        file.seek(8 * place)
         file.write(struct.pack("=Q", value))
 
 
@@ -50,12 +51,13 @@ def test_real_counters_are_not_called_emulated(put, files):
     assert emulation(put(files)) is None
 
 
-def test_the_threads_counts_are_summed_as_they_grow(tmp_path):
-    path = counts(tmp_path, 100, 20)
+def test_the_first_thread_and_those_that_begin_later_are_counted(tmp_path):
+    path = counts(tmp_path, 100, 20, 0, 0, used=2)  # two threads, of which one is not the measured
     counter = EmulatedCounter(path, "qemu-aarch64 (cortex-a76)")
-    assert counter.read(7)[0].value == 120
-    set_count(path, 1, 50)
-    assert counter.read(9)[0].value == 150
+    assert counter.read(7)[0].value == 100
+    for place, value in ((1, 4), (2, 110), (3, 50), (4, 7), (5, 8)):
+        write(path, place, value)
+    assert counter.read(9)[0].value == 110 + 7 + 8
     assert counter.infos[0].emulated
     assert counter.infos[0].source == (
         "executed by qemu-aarch64 (cortex-a76), counted by its plugin"
@@ -63,7 +65,9 @@ def test_the_threads_counts_are_summed_as_they_grow(tmp_path):
 
 
 def test_more_threads_than_slots_are_no_count(tmp_path):
-    counter = EmulatedCounter(counts(tmp_path, 1, used=2), "an emulator")
+    path = counts(tmp_path, 1)
+    counter = EmulatedCounter(path, "an emulator")
+    write(path, 1, 2)
     with pytest.raises(EdgellmError, match="2 threads ran, more than"):
         counter.read(0)
 
