@@ -34,6 +34,8 @@ class Row:
 @click.option(
     "--bench-options", metavar="TEXT", help='Options of that bench, such as "--quick --threads 4".'
 )
+@click.option("--context", type=int, help="Tokens that must fit in its memory, in the bench, too.")
+@click.option("--no-fit-check", is_flag=True, help="Go on where the board seems too small for it.")
 @click.option("--no-selftest", is_flag=True, help="Do not replay the golden tokens there.")
 @click.option("--wait", is_flag=True, help="Wait where somebody else uses the board.")
 @click.option(
@@ -51,6 +53,8 @@ def command(
     hosts: tuple[str, ...],
     bench: bool,
     bench_options: str | None,
+    context: int | None,
+    no_fit_check: bool,
     no_selftest: bool,
     wait: bool,
     output: Path | None,
@@ -77,7 +81,8 @@ def command(
     found = [find(name) for name in dict.fromkeys(hosts)]
     local = deploy.read_bundle(bundle)
     options = (*shlex.split(bench_options or ""),) if bench or bench_options else None
-    wanted = deploy.Wanted(selftest=not no_selftest, bench=options, wait=wait)
+    needs = None if no_fit_check else deploy.Needs(context)
+    wanted = deploy.Wanted(needs, selftest=not no_selftest, bench=options, wait=wait)
     reports = _reports(bundle, [host.name for host in found], output)
     if options is not None:
         for path in reports.values():

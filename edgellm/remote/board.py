@@ -89,6 +89,7 @@ class Board:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.name = connection.host.name
+        self._held: dict[str, int] | None = None  # the store's files; None where that is not known
 
     def python(self, *words: str, home: str | None) -> Sequence[str]:
         """Return the command that runs Python there."""
@@ -104,6 +105,7 @@ class Board:
         """
         told = self.connection.call(self._store("probe"), SOURCE)
         facts: Facts = codec.from_json(Facts, json.loads(told), f"the probe of {self.name}")
+        self._held = dict(facts.blobs)
         return facts
 
     def send(
@@ -140,20 +142,34 @@ class Board:
         while True:
             try:
                 prepare()
-                held = self.probe().blobs
+                held = self._known()
                 there = sum(_there(blob, held) for blob in blobs)
                 lacking = [blob for blob in blobs if blob.sha256 not in held]
-                if not lacking:
-                    return sent
                 if most < 0:  # the first time
                     for blob in lacking:
                         blob.check()
                 if there > most:  # it gets on
                     most = there
                     patience.renew()
-                self._stream(lacking, held, count)
+                if lacking:
+                    self._stream(lacking, held, count)
+                    held.update({blob.sha256: blob.content.size for blob in lacking})
             except RemoteUnreachable as error:
+                self._held = None
                 patience.wait(error)
+            else:
+                return sent
+
+    def lacking_bytes(self, blobs: Sequence[Blob]) -> int:
+        """Return how much of some files the board lacks, by what is known of it."""
+        held = self._known()
+        return sum(blob.content.size - _there(blob, held) for blob in blobs)
+
+    def _known(self) -> dict[str, int]:
+        if self._held is None:
+            self.probe()
+        assert self._held is not None
+        return self._held
 
     def _stream(
         self, lacking: Sequence[Blob], held: Mapping[str, int], count: Callable[[int], None]
@@ -193,6 +209,7 @@ class Board:
         Raises:
             RemoteError: The board cannot be reached.
         """
+        self._held = None
         self._ask("discard", {"digest": digest, "sha256": [blob.sha256 for blob in blobs]})
 
     def _ask(self, operation: str, request: Mapping[str, Any]) -> None:

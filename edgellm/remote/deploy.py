@@ -12,7 +12,8 @@ from typing import Any
 
 from edgellm.bundle.runner_archive import runner_archive
 from edgellm.errors import BundleInvalid, EdgellmError, RemoteError
-from edgellm.records import codec
+from edgellm.records import codec, fit
+from edgellm.records.fit import BoardFacts
 from edgellm.records.manifest import MANIFEST_FILE, BundleManifest
 from edgellm.records.progress import Progress, silent
 from edgellm.records.report import Report
@@ -24,6 +25,7 @@ from edgellm.runner.__main__ import parser_of
 from edgellm.runner.members import Member, members
 
 OLDEST_PYTHON = (3, 11)
+UNFIT = ("--no-fit-check",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +69,24 @@ class Deployed:
 
 
 @dataclass(frozen=True, slots=True)
+class Needs:
+    """What a bundle must fit a board for: ``context`` tokens, a short conversation where None."""
+
+    context: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """What a deployment does.
 
     Attributes:
+        needs: What must fit; None to go on whatever fits.
         selftest: Replay the golden tokens.
         bench: Options of the bench that follows; None for none.
         wait: Wait for whoever uses the board; else that is an error.
     """
 
+    needs: Needs | None = Needs()
     selftest: bool = True
     bench: tuple[str, ...] | None = None
     wait: bool = False
@@ -105,13 +116,19 @@ def deploy(
     Raises:
         EdgellmError: Which step failed, and why.
     """
-    with visit(connection) as there, Hold(there.agent, "edgellm deploy", wait=wanted.wait) as hold:
+    with (
+        visit(connection, bundle, wanted.needs) as there,
+        Hold(there.agent, "edgellm deploy", wait=wanted.wait) as hold,
+    ):
         deployed = bring(there, hold, bundle, progress)
         said = selftest(there, hold, bundle, deployed) if wanted.selftest else None
         if wanted.bench is None:
             return Outcome(deployed, said, None)
         hold.ensure()
-        options = shipped("bench", deployed.path, wanted.bench)
+        context = wanted.needs and wanted.needs.context
+        more = [*UNFIT] if wanted.needs is None else []
+        more += ["--context", str(context)] if context else []
+        options = shipped("bench", deployed.path, (*more, *wanted.bench))
         return Outcome(deployed, said, bench(there, options, hear))
 
 
@@ -135,19 +152,26 @@ def read_bundle(path: Path) -> Local:
 
 
 @contextlib.contextmanager
-def visit(connection: Connection) -> Iterator[Visit]:
-    """Reach a board, see whether it can do what is wanted, and bring our runner to it.
+def visit(
+    connection: Connection, bundle: Local | None = None, needs: Needs | None = None
+) -> Iterator[Visit]:
+    """Reach a board, see whether what is wanted fits it, and bring our runner to it.
 
     Args:
         connection: To the board; it is closed at the end.
+        bundle: What is to run there, if anything is.
+        needs: What it must fit for; None where that is not asked.
 
     Raises:
         RemoteError: The board cannot be reached, or has no Python that is new enough.
+        DoesNotFit: The bundle does not fit; nothing was copied.
     """
     with connection, tempfile.TemporaryDirectory() as scratch:
         board = Board(connection)
         facts = connection.patiently(board.probe)
-        _admit(board.name, facts)
+        if bundle and needs:
+            _demand_fit(board, facts, bundle, needs.context)
+        _demand_python(board.name, facts)
         archive = Path(scratch) / "runner.pyz"
         archive.write_bytes(runner_archive())
         content = Member(archive, 0, archive.stat().st_size)
@@ -156,7 +180,27 @@ def visit(connection: Connection) -> Iterator[Visit]:
         yield Visit(board, facts, Agent(board, facts.home, blob.sha256))
 
 
-def _admit(name: str, facts: Facts) -> None:
+def _demand_fit(board: Board, facts: Facts, bundle: Local, context: int | None) -> None:
+    manifest = bundle.manifest
+    python = ".".join(map(str, facts.python))
+    found = BoardFacts(
+        name=board.name,
+        arch=facts.machine,
+        bits=facts.bits,
+        python=python,
+        glibc=facts.glibc or "",
+        features=facts.features,
+        memory_bytes=facts.memory_bytes,
+        memory_available_bytes=facts.available_bytes,
+        disk_free_bytes=facts.free_bytes,
+    )
+    missing = board.lacking_bytes(bundle.blobs)
+    if manifest.digest not in facts.bundles:
+        missing += sum(w.installed_bytes for w in manifest.wheels if w.takes(python))
+    fit.demand(found, manifest, context=context, disk_bytes=missing)
+
+
+def _demand_python(name: str, facts: Facts) -> None:
     if facts.python < OLDEST_PYTHON:
         found, oldest = (".".join(map(str, version)) for version in (facts.python, OLDEST_PYTHON))
         raise RemoteError(
@@ -185,7 +229,8 @@ def bring(there: Visit, hold: Hold, bundle: Local, progress: Progress = silent) 
     path = f"{there.facts.home}/bundles/{digest}"
     if bundle.manifest.wheels:
         hold.ensure()
-        demand(there, there.agent.run("install", shipped("install", path)))
+        # Whether it fits was asked before the copy.
+        demand(there, there.agent.run("install", shipped("install", path, UNFIT)))
     return Deployed(path, sent, bundle.bytes, time.monotonic() - start)
 
 

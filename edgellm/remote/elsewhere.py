@@ -5,6 +5,7 @@ import argparse
 from edgellm.records import folder
 from edgellm.records.progress import Progress
 from edgellm.remote import deploy
+from edgellm.remote.deploy import Needs
 from edgellm.remote.run import Hold
 from edgellm.remote.ssh import Connection, Say
 from edgellm.runner import bench_command
@@ -38,8 +39,10 @@ def run(
     if command == "bench" and parsed.output:
         folder.claim_output(parsed.output, force=parsed.force)
     bundle = deploy.read_bundle(parsed.bundle)
+    asked = options.get("no_fit_check") is not True
+    needs = Needs(options.get("context")) if asked else None
     with (
-        deploy.visit(connection) as there,
+        deploy.visit(connection, bundle, needs) as there,
         Hold(there.agent, f"edgellm {command}", wait=parsed.wait) as hold,
     ):
         options["bundle"] = deploy.bring(there, hold, bundle, progress).path

@@ -11,6 +11,7 @@ The store, below EDGELLM_HOME (``~/.local/share/edgellm`` where that is not set)
     bundles/DIGEST/      a bundle: hard links to blobs; it is there whole or not at all
 """
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 CHUNK_BYTES = 1 << 16
+SYNC_BYTES = 1 << 23  # a part loses no more than that when the power goes
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 BOARD_NAMES = ("/proc/device-tree/model", "/sys/class/dmi/id/product_name")
 
@@ -122,10 +124,14 @@ def _receive_one(stream: io.BufferedReader, path: Path, offset: int, size: int) 
     part = path.with_name(path.name + ".part")
     with part.open("ab", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        if path.exists() or os.fstat(file.fileno()).st_size != offset:
+        if path.exists():
+            with contextlib.suppress(FileNotFoundError):  # others may wait here, too
+                part.unlink()
             _end("somebody else sent the same file meanwhile", TRY_AGAIN)
+        if os.fstat(file.fileno()).st_size != offset:
+            _end("somebody else sent a part of the same file meanwhile", TRY_AGAIN)
         digest = _sha256(part)
-        left = size - offset
+        left, unsynced = size - offset, 0
         while left:
             piece = stream.read1(min(left, CHUNK_BYTES))
             if not piece:
@@ -133,6 +139,10 @@ def _receive_one(stream: io.BufferedReader, path: Path, offset: int, size: int) 
             digest.update(piece)
             _write(file, part, piece)
             left -= len(piece)
+            unsynced += len(piece)
+            if unsynced >= SYNC_BYTES:
+                os.fsync(file.fileno())
+                unsynced = 0
         if digest.hexdigest() != path.name:
             part.unlink()
             _end("a file arrived damaged", TRY_AGAIN)
