@@ -154,3 +154,29 @@ fetch_rootfs() {
     step "$cache/rootfs/usr/bin/python$python" "an arm64 file system from Debian $release" make_rootfs
     step "$cache/rootfs/opt/site" "onnxruntime, numpy and tokenizers for aarch64" make_site
 }
+
+# From its source package: binary packages carry no header of the plugin interface.
+make_header() {
+    local place=$cache/source
+    mkdir -p "$place"
+    debian deb-src amd64 apt-get update
+    (cd "$place" && debian deb-src amd64 apt-get source --download-only qemu)
+    tar xf "$place"/qemu_*.orig.tar.xz -C "$place" --wildcards '*/include/qemu/qemu-plugin.h' \
+        --strip-components=3
+    mv "$place/qemu-plugin.h" "$cache/qemu-plugin.h"
+    rm -r "$place"
+}
+
+make_plugin() {
+    gcc -O2 -Wall -shared -fPIC -I"$cache" "$1" -o "$plugin.new"
+    mv "$plugin.new" "$plugin"
+}
+
+# Sets plugin: what counts instructions into a file, see count_instructions.c.
+fetch_plugin() {
+    local source=$root/scripts/emulation/count_instructions.c
+    need gcc gcc xz xz-utils
+    plugin=$cache/count_instructions-$(sha256sum "$source" | cut -c1-16).so
+    step "$cache/qemu-plugin.h" "the plugin interface from qemu's source package" make_header
+    step "$plugin" "the counting plugin" make_plugin "$source"
+}
