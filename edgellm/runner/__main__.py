@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import edgellm
-from edgellm.errors import EdgellmError, ParityExceeded, UsageError
+from edgellm.errors import DoesNotFit, EdgellmError, ParityExceeded, UsageError
 from edgellm.measure.memory import peak_rss_bytes
-from edgellm.records import codec, folder
+from edgellm.records import codec, fit, folder
 from edgellm.records.manifest import MANIFEST_FILE
-from edgellm.runner import bench_command, board_command, doctor_command
-from edgellm.runner.options import json_option, machine_options, pin, progress
+from edgellm.runner import bench_command, board_command, doctor_command, install_command, runtime
+from edgellm.runner.memory_check import demand_memory
+from edgellm.runner.options import fit_option, json_option, machine_options, pin, progress
 
 if TYPE_CHECKING:
     from edgellm.runner.generate import Result
@@ -35,21 +36,24 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Command:
-    """A command: what it is for, its options, what it does, and whether to a bundle."""
+    """A command: what it is for, its options, what it does, to a bundle, with what packages."""
 
     help: str
     add_options: Callable[[argparse.ArgumentParser], None]
     execute: Callable[[argparse.Namespace], None]
     examples: tuple[str, ...]
     takes_bundle: bool = True
+    needs_packages: bool = True
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the board's command line and exit."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments and arguments[0] in COMMANDS and not COMMANDS[arguments[0]].takes_bundle:
-        sys.exit(run_one(arguments[0], arguments[1:], "edgellm-run"))
     home = _home()
+    if arguments and arguments[0] in COMMANDS and not COMMANDS[arguments[0]].takes_bundle:
+        if home:
+            runtime.activate(home)
+        sys.exit(run_one(arguments[0], arguments[1:], "edgellm-run"))
     if home and (not arguments or arguments[0] in COMMANDS):
         arguments.insert(0, str(home))
     parser = argparse.ArgumentParser(
@@ -64,8 +68,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name, command in COMMANDS.items():
         prog = f"edgellm-run BUNDLE {name}" if command.takes_bundle else f"edgellm-run {name}"
         first, *_ = command.help.splitlines()
-        about = _about(command, prog)
-        command.add_options(subparsers.add_parser(name, prog=prog, help=first, **about))
+        child = subparsers.add_parser(name, prog=prog, help=first, **_about(command, prog))
+        if arguments[1:2] == [name]:  # options of others may need packages that are not there
+            lacking = _equip(Path(arguments[0]), command)
+            if lacking:
+                print(f"edgellm-run: {lacking}", file=sys.stderr)
+                sys.exit(DoesNotFit.exit_code)
+            command.add_options(child)
     parsed = parser.parse_args(arguments)
     sys.exit(_guarded(COMMANDS[parsed.command], parsed, "edgellm-run"))
 
@@ -98,6 +107,16 @@ def _about(command: Command, prog: str) -> dict[str, Any]:
         "epilog": f"Examples:\n{examples}",
         "formatter_class": argparse.RawDescriptionHelpFormatter,
     }
+
+
+def _equip(bundle: Path, command: Command) -> str | None:
+    """Let a bundle's own packages be found; return what to do where there are none at all."""
+    runtime.activate(bundle)
+    missing = runtime.missing() if command.needs_packages else ()
+    if not missing:
+        return None
+    program = f"python3 {sys.argv[0]}" if _home() else f"edgellm-run {bundle}"
+    return f"this machine lacks {', '.join(missing)}: install them by {program} install"
 
 
 def _home() -> Path | None:
@@ -163,6 +182,7 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--context", type=int, help="capacity in tokens; the model's maximum where not given"
     )
+    fit_option(parser)
     _common_options(parser)
 
 
@@ -175,6 +195,9 @@ def _run(arguments: argparse.Namespace) -> None:
     sampling = Sampling(**{name: getattr(arguments, name) for name in fields})
     prompt = prompt_text(arguments)
     stops = tuple(_text(stop, "--stop") for stop in arguments.stop)
+    # What a cache could hold costs nothing until it is used.
+    wanted = arguments.context or fit.DEFAULT_CONTEXT + arguments.max_tokens
+    demand_memory(arguments, runtime.read_manifest(arguments.bundle), wanted)
     bundle, session, load_ns = _open(arguments, arguments.context)
     model = bundle.manifest.model
     ending = Ending(model.stop_token_ids, stops, arguments.max_tokens)
@@ -254,21 +277,22 @@ def _summary(result: Result) -> str:
 
 
 def _selftest(arguments: argparse.Namespace) -> None:
-    from edgellm.runner import golden
+    from edgellm.runner import parity
+    from edgellm.runner.load import open_bundle
 
-    bundle, session, _ = _open(arguments, None)
-    wanted = bundle.golden()
-    replays = golden.replay_all(session, wanted, progress())
-    good = all(replay.within(wanted.tolerance) for replay in replays)
+    pin(arguments)
+    told = progress()
+    bundle = open_bundle(arguments.bundle, check=not arguments.no_check, progress=told)
+    found = parity.measure_parity(bundle, threads=arguments.threads, progress=told)
     if arguments.json:
-        record = {"equal": good, "tolerance": wanted.tolerance, "prompts": replays}
-        print(json.dumps(codec.to_json(record)))
+        print(json.dumps({"met": found.met, **codec.to_json(found)}))
     else:
-        print("\n".join(golden.describe(replay, wanted.tolerance) for replay in replays))
-    if not good:
+        print("\n".join(parity.describe(found)))
+    if found.met is False:
         raise ParityExceeded(
             f"{bundle.path} does not answer here as on the machine that made it "
-            f"({wanted.machine}): make the bundle on a machine like this one, or report it"
+            f"({found.made_on}): {next(found.faults())}; make the bundle on a machine like this "
+            "one, or report it"
         )
 
 
@@ -312,6 +336,7 @@ def _start(asked: Mapping[str, Any]) -> None:
     options = dict(asked["options"])
     if "bundle" in options:
         options["bundle"] = Path(options["bundle"])
+        runtime.activate(options["bundle"])
     COMMANDS[asked["command"]].execute(argparse.Namespace(**options))
 
 
@@ -346,6 +371,13 @@ COMMANDS: Mapping[str, Command] = {
         _file_options,
         _inspect,
         ("", "--json"),
+    ),
+    "install": Command(
+        install_command.HELP,
+        install_command.add_options,
+        install_command.execute,
+        ("",),
+        needs_packages=False,
     ),
     "doctor": Command(
         doctor_command.HELP,

@@ -9,7 +9,9 @@ from pathlib import Path
 from edgellm.errors import UsageError
 from edgellm.records import codec, folder
 from edgellm.records.report import Report
-from edgellm.runner.options import json_option, machine_options, pin, progress, share
+from edgellm.runner.memory_check import demand_memory
+from edgellm.runner.options import fit_option, json_option, machine_options, pin, progress, share
+from edgellm.runner.runtime import read_manifest
 
 HELP = """Measure the stages of an answer, in time and cycles.
 
@@ -44,6 +46,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=10.0,
         help="or after so many seconds of it (10)",
     )
+    parser.add_argument(
+        "--no-parity", action="store_true", help="do not replay the golden tokens after measuring"
+    )
     parser.add_argument("--quick", action="store_true", help="the whole only: no stages, no roofs")
     parser.add_argument("--layers", action="store_true", help="show each layer by itself")
     parser.add_argument("--checklist", action="store_true", help="show every row of the checklist")
@@ -53,6 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     # For whoever starts several benches that take turns, see _paced.
     parser.add_argument("--paced", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--interleaved", help=argparse.SUPPRESS)
+    fit_option(parser)
     machine_options(parser)
     json_option(parser)
 
@@ -74,11 +80,13 @@ def execute(arguments: argparse.Namespace) -> None:
     names = ("threads", "time_limit_s", *(name.replace("-", "_") for name in COUNTS))
     values = {name: given[name] for name in names if name in given}
     plan = Plan(**values, precision=share(arguments.precision), depths=_depths(arguments.depth))
+    demand_memory(arguments, read_manifest(arguments.bundle), plan.used_context)
     told = progress()
     report = measure_bundle(
         arguments.bundle, plan, pace=_paced() if arguments.paced else None, progress=told
     )
     report = dataclasses.replace(report, interleaved=arguments.interleaved)
+    report = bench.with_parity(report, arguments.bundle, plan, told, wanted=not arguments.no_parity)
     if not arguments.quick:
         if arguments.output:
             codec.write(arguments.output, report)  # the headline survives what comes now

@@ -23,6 +23,13 @@ def json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
+def fit_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--no-fit-check``."""
+    parser.add_argument(
+        "--no-fit-check", action="store_true", help="go on where the machine seems too small"
+    )
+
+
 def pin(arguments: argparse.Namespace) -> None:
     """Stay on the cores that were asked for; without ``--threads``, use one thread for each.
 

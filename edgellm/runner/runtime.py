@@ -38,9 +38,10 @@ LEFT_OUT = (
     "*.h",
     "*.a",
     "*/sboms/*",
-    # numpy: compilers, subpackages that it loads when asked, and extensions for its own tests
-    *(f"numpy/{name}/*" for name in ("distutils", "doc", "f2py", "fft", "ma", "polynomial")),
-    *("numpy/testing/*", "numpy/_pyinstaller/*", "numpy/_core/_simd.*", "numpy/_core/*_tests.*"),
+    # numpy: compilers, and what is there for its own tests. Not ma, fft and the like, which some
+    # functions load when they are called (median, for one).
+    *(f"numpy/{name}/*" for name in ("_pyinstaller", "distutils", "f2py", "testing")),
+    *("numpy/_core/_simd.*", "numpy/_core/*_tests.*"),
     # onnxruntime: the library for C programs, which Python's module holds a second time, and tools
     "onnxruntime/capi/libonnxruntime.so*",
     *(f"onnxruntime/{name}/*" for name in ("backend", "datasets", "quantization", "tools")),
@@ -159,7 +160,7 @@ def activate(bundle: Path) -> Path | None:
         The folder; None where the bundle has none for this machine, or they are not installed.
     """
     try:
-        manifest = read_manifest(bundle, members(bundle))
+        manifest = read_manifest(bundle)
     except EdgellmError:
         return None  # whoever opens the bundle says what is wrong with it
     packages = place(manifest)
@@ -172,13 +173,14 @@ def activate(bundle: Path) -> Path | None:
     return packages
 
 
-def read_manifest(bundle: Path, files: Mapping[str, Member]) -> BundleManifest:
-    """Read the manifest among the files of a bundle.
+def read_manifest(bundle: Path) -> BundleManifest:
+    """Read what a bundle says of itself, and no more of it.
 
     Raises:
+        UsageError: ``bundle`` does not exist or is not a bundle.
         BundleInvalid: It is damaged or too new.
     """
-    text = files[MANIFEST_FILE].read()
+    text = members(bundle)[MANIFEST_FILE].read()
     return codec.loads(BundleManifest, text, f"{bundle}: {MANIFEST_FILE}")
 
 
