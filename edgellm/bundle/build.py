@@ -19,7 +19,7 @@ from edgellm.graph.build import EDGELLM
 from edgellm.graph.inspect import stage_work
 from edgellm.graph.stage_folder import StageFolder, load_graph, open_stage, versions
 from edgellm.graph.text import read_tokenizer
-from edgellm.records import codec, folder
+from edgellm.records import codec, fit, folder
 from edgellm.records.folder import FileEntry
 from edgellm.records.manifest import (
     CHAT_TEMPLATE_FILE,
@@ -72,10 +72,12 @@ class Board:
         target: The board; None for any machine that has the runner's packages.
         wheels: Bring those packages. Where None: for every Arm board, and for what is of another
             architecture than this machine.
+        must_fit: Refuse a board that is too small for the bundle.
     """
 
     target: Target | None = None
     wheels: bool | None = None
+    must_fit: bool = True
 
     def fetch(self, progress: Progress) -> Mapping[Wheel, Path]:
         """Return where each wheel lies that goes with the bundle.
@@ -91,6 +93,15 @@ class Board:
         elsewhere = self.target.arch == "aarch64" or self.target.arch != platform.machine()
         wanted = elsewhere if self.wheels is None else self.wheels
         return fetch(choose(self.target), progress=progress) if wanted else {}
+
+    def admit(self, manifest: BundleManifest) -> None:
+        """Hold a bundle against the board.
+
+        Raises:
+            DoesNotFit: The board lacks memory for it, or another thing.
+        """
+        if self.target is not None and self.must_fit:
+            fit.demand(fit.target_facts(self.target), manifest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +143,7 @@ def build_bundle(
         BundleInvalid: A file of the stage folder is damaged.
         UnsupportedModel: The graph uses operators that the runner does not have.
         EdgellmError: A wheel that the board needs cannot be fetched.
+        DoesNotFit: The board is too small for the bundle.
     """
     board = board or Board()
     folder.claim_output(output, force=force)
@@ -165,6 +177,7 @@ def build_bundle(
             target=board.target.id if board.target else None,
             wheels=tuple(wheels),
         )
+        board.admit(manifest)
         codec.write(small / MANIFEST_FILE, manifest)
         files = {entry.path: stage_path / entry.path for entry in kept}
         files |= {name: small / name for name in (*MADE, MANIFEST_FILE)} | carried
