@@ -2,7 +2,7 @@
 
 import platform
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 
 from edgellm.bundle import pack
 from edgellm.bundle.chat import Derived, derive
+from edgellm.bundle.golden import GOLDEN_TOKENS, make_golden, write_stages
 from edgellm.bundle.kernels import kernel_libraries
 from edgellm.bundle.runner_archive import runner_archive
 from edgellm.bundle.wheels import choose, fetch
@@ -21,34 +22,29 @@ from edgellm.graph.stage_folder import StageFolder, load_graph, open_stage, vers
 from edgellm.graph.text import read_tokenizer
 from edgellm.records import codec, fit, folder
 from edgellm.records.folder import FileEntry
+from edgellm.records.golden import STAGES_FILE
 from edgellm.records.manifest import (
     CHAT_TEMPLATE_FILE,
     GOLDEN_FILE,
     INSTALL_FILE,
     MANIFEST_FILE,
-    MODEL_FILE,
     RUNNER_FILE,
     TOKENIZER_FILE,
     BundleManifest,
     ChatTemplate,
-    Golden,
-    GoldenSet,
     Step,
 )
 from edgellm.records.progress import Progress, silent
 from edgellm.records.quality import Quality
 from edgellm.records.target import Target
 from edgellm.records.wheels import Wheel
-from edgellm.runner import golden
 from edgellm.runner.requirements import DOMAINS, OPERATORS, REQUIRES
-from edgellm.runner.session import Session
 from edgellm.runner.text import prompt_ids
 
 # Words, digits and another script: each takes another way through the tokenizer.
 GOLDEN_PROMPTS = ("What is a clock cycle?", "1, 2, 3, 5, 8, 13,", "今天天气很好。")
-GOLDEN_TOKENS = 16
 
-MADE = (GOLDEN_FILE, INSTALL_FILE, RUNNER_FILE)
+MADE = (GOLDEN_FILE, STAGES_FILE, INSTALL_FILE, RUNNER_FILE)
 # What a folder is installed by; the one-file form says "python3 FILE install".
 INSTALL = """\
 #!/bin/sh
@@ -158,18 +154,19 @@ def build_bundle(
         carried |= kernel_libraries()
     tokenizer = read_tokenizer(stage_path / TOKENIZER_FILE)
     derived = _chat(stage, tokenizer)
-    goldens = _golden(stage, tokenizer, derived.chat, progress)
+    made = make_golden(stage, graph, _prompts(stage, tokenizer, derived.chat), progress)
     kept = [entry for entry in stage.record.files if entry.path != CHAT_TEMPLATE_FILE]
     with tempfile.TemporaryDirectory() as scratch:
         small = Path(scratch)
-        codec.write(small / GOLDEN_FILE, goldens)
+        codec.write(small / GOLDEN_FILE, made.goldens)
+        write_stages(small / STAGES_FILE, made.stages)
         (small / RUNNER_FILE).write_bytes(runner_archive())
         (small / INSTALL_FILE).write_text(INSTALL, encoding="utf-8")
-        made = (*folder.entries(small, MADE), *(_entry(*item) for item in carried.items()))
+        own = (*folder.entries(small, MADE), *(_entry(*item) for item in carried.items()))
         manifest = BundleManifest(
             model=stage.record.model,
             provenance=(*stage.record.provenance, _step(stage, derived)),
-            files=tuple(sorted((*kept, *made), key=lambda entry: entry.path)),
+            files=tuple(sorted((*kept, *own), key=lambda entry: entry.path)),
             requires={**REQUIRES, **operators},
             chat=derived.chat,
             quality=codec.to_json(quality) if quality else {},
@@ -212,9 +209,9 @@ def _chat(stage: StageFolder, tokenizer: Tokenizer) -> Derived:
     return derive(path.read_text(encoding="utf-8"), bos=bos or "", eos=eos or "", today=today)
 
 
-def _golden(
-    stage: StageFolder, tokenizer: Tokenizer, chat: ChatTemplate | None, progress: Progress
-) -> GoldenSet:
+def _prompts(
+    stage: StageFolder, tokenizer: Tokenizer, chat: ChatTemplate | None
+) -> list[Sequence[int]]:
     model = stage.record.model
     room = model.kv.max_context - GOLDEN_TOKENS
     if room < 1:
@@ -222,15 +219,7 @@ def _golden(
             f"{model.name} has a context of {model.kv.max_context} tokens, "
             f"too short for golden tokens ({GOLDEN_TOKENS} and a prompt)"
         )
-    prompts = [prompt_ids(tokenizer, text, chat)[:room] for text in GOLDEN_PROMPTS]
-    longest = max(len(ids) for ids in prompts)
-    session = Session(stage.path / MODEL_FILE, model, context=longest + GOLDEN_TOKENS)
-    done: list[Golden] = []
-    for ids in prompts:
-        progress("computing golden tokens", len(done), len(prompts))
-        done.append(golden.record(session, ids, GOLDEN_TOKENS))
-    machine = f"{platform.machine()}, onnxruntime {versions('onnxruntime')['onnxruntime']}"
-    return GoldenSet(machine, golden.tolerance(session, done), tuple(done))
+    return [prompt_ids(tokenizer, text, chat)[:room] for text in GOLDEN_PROMPTS]
 
 
 def _step(stage: StageFolder, derived: Derived) -> Step:

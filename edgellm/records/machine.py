@@ -171,6 +171,8 @@ class Environment:
         before: Before the run.
         after: After it.
         compatible: What the device tree calls the board and its chip, most special first.
+        firmware: What started it, by its source, such as the boot loader's version; it decides how
+            fast memory is.
         core_models: Cores of each kind, such as ``Cortex-A76`` to 4; empty where one is unknown.
     """
 
@@ -190,6 +192,7 @@ class Environment:
     features: tuple[str, ...] = ()
     compatible: tuple[str, ...] = ()
     core_models: Mapping[str, int] = field(default_factory=dict)
+    firmware: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

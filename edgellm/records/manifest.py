@@ -152,28 +152,6 @@ class ChatTemplate:
 
 
 @dataclass(frozen=True, slots=True)
-class Golden:
-    """A prompt, its expected greedy continuation, and the sums that its logits must come near."""
-
-    prompt_ids: tuple[int, ...]
-    output_ids: tuple[int, ...]
-    logit_checksums: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class GoldenSet:
-    """``golden.json``: what a bundle answers on the machine that made it."""
-
-    KIND: ClassVar[str] = "golden"
-    SCHEMA: ClassVar[int] = 1
-    UPGRADES: ClassVar[Upgrades] = {}
-
-    machine: str
-    tolerance: float
-    prompts: tuple[Golden, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class BundleManifest:
     """``manifest.json``: written last, so a bundle without it is unfinished.
 

@@ -6,6 +6,7 @@ History of the format:
     report 1: first version.
     report 2: further counters, depths, the views, the machine's timeline and its roofs; what makes
         figures uncertain is judged on reading (``runner.checklist``) and no longer stored.
+        Parity with the machine that made the bundle came later, with a default.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from typing import Any, ClassVar
 from edgellm.errors import BundleInvalid
 from edgellm.records import codec
 from edgellm.records.machine import Environment, Memory, Roof, Timeline
+from edgellm.records.parity import Parity
 from edgellm.records.samples import CounterInfo, StageSamples, Unavailable, wrong
 from edgellm.records.views import StageWork, Views
 
@@ -104,6 +106,8 @@ class Report:
         views: The graph's stages and operators.
         timeline: The machine meanwhile; None where nothing was sampled.
         roofs: The most that the machine can do; empty where it was not probed.
+        parity: Whether the machine answers like the one that made the bundle; None where that
+            was not asked.
         interleaved: The same text in reports whose repetitions took turns; None for a run alone.
     """
 
@@ -129,11 +133,13 @@ class Report:
     timeline: Timeline | None = None
     roofs: tuple[Roof, ...] = ()
     interleaved: str | None = None
+    parity: Parity | None = None
 
     def missing(self) -> tuple[str, ...]:
         """Return what could not be measured as sentences, each reason once."""
         by_reason: dict[str, list[str]] = {}
-        for gap in (*self.unavailable, *self.views.missing):
+        parity = self.parity.missing if self.parity else ()
+        for gap in (*self.unavailable, *self.views.missing, *parity):
             by_reason.setdefault(gap.why, []).append(gap.what)
         return tuple(f"{', '.join(what)} not measured: {why}" for why, what in by_reason.items())
 

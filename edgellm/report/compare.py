@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgellm.errors import RegressionFound, UsageError
+from edgellm.measure.isa import isa_name
 from edgellm.records.metrics import Series, series_of, summarize
 from edgellm.records.report import Report
 from edgellm.records.samples import INSTRUCTIONS, CounterInfo, Unavailable
@@ -17,7 +18,8 @@ from edgellm.records.units import (
     Metric,
     stage_metric,
 )
-from edgellm.runner import checklist, stats
+from edgellm.report.explain import Explanation, explain
+from edgellm.runner import checklist, parity, stats
 from edgellm.runner.stats import Interval
 
 MIN_EFFECT = 0.02  # a smaller change is no news, however certain
@@ -75,6 +77,8 @@ class Comparison:
     """What reports say beside each other; the first is the reference.
 
     ``models`` are names, ``bundles`` the beginnings of digests, ``verdicts`` on each run.
+    ``machines`` are their names; ``fingerprints`` say what else differs where a bundle ran on
+    machines that are not the same, and ``explanations`` what of the times that explains.
     ``interleaved``: every report took turns with the reference, repetition by repetition.
     """
 
@@ -83,11 +87,14 @@ class Comparison:
     bundles: tuple[str, ...]
     verdicts: tuple[checklist.Word, ...]
     workload: str
-    machine: str
+    machines: tuple[str, ...]
     differences: tuple[str, ...]
     notes: tuple[str, ...]
     rows: tuple[Row, ...]
     interleaved: bool = False
+    fingerprints: tuple[str, ...] = ()
+    parities: tuple[str, ...] = ()
+    explanations: tuple[Explanation, ...] = ()
 
 
 Look = Callable[[Report], object]
@@ -110,6 +117,15 @@ MACHINE: Mapping[str, Look] = {
     "kernel": lambda r: r.environment.kernel,
     "onnxruntime": lambda r: r.environment.versions.get("onnxruntime"),
 }
+FINGERPRINT: Mapping[str, Look] = {
+    "firmware": lambda r: [f"{name} {text}" for name, text in r.environment.firmware.items()],
+    "arithmetic": lambda r: isa_name(r.environment.machine, r.environment.features),
+    "features": lambda r: r.environment.features,
+    "emulation": lambda r: r.environment.emulation,
+}
+"""What else makes equal hardware unequal, and is said wherever it differs."""
+
+EXPLAINED = ("prefill", "decode")
 
 
 def compare(reports: Sequence[Named], *, allow: bool = False) -> Comparison:
@@ -139,11 +155,25 @@ def compare(reports: Sequence[Named], *, allow: bool = False) -> Comparison:
         bundles=tuple(named.report.bundle.digest[:12] for named in reports),
         verdicts=tuple(verdict.word for verdict in verdicts),
         workload=reference.report.workload.describe(),
-        machine=reference.report.environment.name,
+        machines=tuple(named.report.environment.name for named in reports),
         differences=tuple(differences),
         notes=tuple(_notes(reports)),
         rows=tuple(_rows(reports, verdicts, allow=allow)),
         interleaved=all(_took_turns(other.report, reference.report) for other in others),
+        fingerprints=tuple(line for other in others for line in _fingerprint(reference, other)),
+        parities=tuple(
+            f"{named.name}: {line}"
+            for named in reports
+            if named.report.parity
+            for line in parity.headline(named.report.parity)
+        ),
+        explanations=tuple(
+            explain(reference.name, reference.report, other.name, other.report, stage)
+            for other in others
+            if unequal(FINGERPRINT, reference, other)
+            for stage in EXPLAINED
+            if reference.report.stage(stage) and other.report.stage(stage)
+        ),
     )
 
 
@@ -164,6 +194,14 @@ def _differences(reference: Named, other: Named) -> list[str]:
     if reference.report.bundle.digest != other.report.bundle.digest:
         found += unequal(MACHINE, reference, other)
     return found
+
+
+def _fingerprint(reference: Named, other: Named) -> list[str]:
+    """Return what differs between the machines that is no difference of the question."""
+    told = {**MACHINE, **FINGERPRINT}
+    if reference.report.bundle.digest != other.report.bundle.digest:
+        told = dict(FINGERPRINT)  # the rest is refused, or among the differences
+    return unequal(told, reference, other)
 
 
 def unequal(looks: Mapping[str, Look], reference: Named, other: Named) -> list[str]:
@@ -369,9 +407,12 @@ def require_no_slowdown(comparison: Comparison, limit: float) -> None:
         for name, change in zip(comparison.names[1:], row.changes, strict=True):
             factor = slowdown(metric, change)
             if factor is None or change.verdict == "too few samples":
+                advice = "bench with --repetitions 5 or more"
+                if change.why:
+                    advice = "mend that and measure again, or add --allow to judge all the same"
                 raise UsageError(
                     f"{metric.label} of {name} cannot be judged ({change.why or change.verdict}): "
-                    "bench with --repetitions 5 or more"
+                    f"{advice}"
                 )
             if change.verdict == "worse" and factor > 1 + limit:
                 raise RegressionFound(

@@ -1,6 +1,6 @@
-"""Decides whether a run is slower than its baseline by more than a limit, and on what evidence."""
+"""Decides whether a run is right, and slower than its baseline by more than a limit."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,9 +22,13 @@ from edgellm.report.compare import (
 )
 from edgellm.runner import checklist
 
-Evidence = Literal["time", "instructions"]
+Evidence = Literal["time", "instructions", "parity"]
 
-QUESTION: Mapping[str, Look] = {"bundle's name": lambda r: r.bundle.name, **WORKLOAD}
+QUESTION: Mapping[str, Look] = {
+    "bundle's name": lambda r: r.bundle.name,
+    **WORKLOAD,
+    "prompt's digest": lambda r: r.workload.prompt_sha256[:12],
+}
 """What must be equal; the bundle's digest may differ, because that is the question."""
 
 CORE: Mapping[str, Look] = {
@@ -58,8 +62,9 @@ class Decision:
 def decide(new: Named, baseline: Named, limit: float, on: Evidence | None = None) -> Decision:
     """Hold a run against its baseline.
 
-    Time decides where both runs are fit for it, else instructions, which other work on the machine
-    hardly changes.
+    A run that does not answer like the machine that made its bundle does not pass, however fast it
+    is. Time decides where both runs are fit for it, else instructions, which other work on the
+    machine hardly changes.
 
     Args:
         new: The run in question.
@@ -73,6 +78,9 @@ def decide(new: Named, baseline: Named, limit: float, on: Evidence | None = None
     unlike = unequal(QUESTION, baseline, new)
     if unlike:
         raise UsageError(f"the gate needs two runs of one workload: {unlike[0]}")
+    faults = list(new.report.parity.faults()) if new.report.parity else []
+    if faults:
+        return Decision(False, "parity", limit, _not_met(new, faults))
     doubts = {
         "time": _doubt_of_time(new, baseline, limit),
         "instructions": _doubt_of_instructions(new, baseline),
@@ -85,6 +93,15 @@ def decide(new: Named, baseline: Named, limit: float, on: Evidence | None = None
     raise UsageError(
         f"{'; '.join(asked)}: measure both on one quiet machine, or count the instructions of both "
         "under emulation with scripts/emulation/count (docs/emulation.md)"
+    )
+
+
+def _not_met(new: Named, faults: Sequence[str]) -> str:
+    parity = new.report.parity
+    assert parity is not None, "it has the faults"
+    return (
+        f"{new.name} does not answer like the machine that made its bundle ({parity.made_on}): "
+        f"{'; '.join(faults)}"
     )
 
 
@@ -110,6 +127,9 @@ def _doubt_of_instructions(new: Named, baseline: Named) -> str:
             values = series[metric]
             if isinstance(values, Unavailable):
                 return f"{named.name} has none: {values.why}"
+        threads = named.report.workload.threads
+        if threads != 1:
+            return f"{named.name} has {threads} threads, which wait in loops of no fixed length"
         if metrics.multiplexed(named.report) > 0:
             return f"the counters of {named.name} were multiplexed, so its counts are estimates"
     return next(iter(unequal(CORE, baseline, new)), "")

@@ -144,7 +144,7 @@ class _Turn:
 @contextlib.contextmanager
 def _child(bundle: Path, options: Sequence[str]) -> Iterator[_Turn]:
     """Give a bench that waits; however the block ends, the process does not outlive it."""
-    command = [*RUNNER, str(bundle), "bench", "--quick", "--paced", *options]
+    command = [*RUNNER, str(bundle), "bench", "--quick", "--no-parity", "--paced", *options]
     here = str(Path(edgellm.__file__).parents[1])  # the child is of this very edgellm
     paths = filter(None, [here, os.environ.get("PYTHONPATH")])
     with (

@@ -3,12 +3,16 @@
 from collections.abc import Callable, Sequence
 
 from edgellm.records.samples import REFERENCE_CYCLES
-from edgellm.records.units import METRICS, Metric
+from edgellm.records.units import METRICS, STAGES, Metric
 from edgellm.report.compare import COUNTED, Cell, Change, Comparison
+from edgellm.report.explain import Explanation
 from edgellm.runner.columns import aligned
 
 APART = "from repetitions; drift of the machine between runs is not in it"
 INTERLEAVED = "interleaved: the repetitions took turns, so the interval is of their ratios"
+
+STAGE_LABELS = {stage.name: stage.label for stage in STAGES}
+LEAST_REST = 0.02  # what is left within 2 % is noise
 
 Table = Sequence[list[str]]
 """Rows of cells; the first row is the head."""
@@ -28,18 +32,38 @@ def _document(comparison: Comparison, table: Callable[[Table], list[str]], item:
     reasons: dict[str, int] = {}
     values, changes = _values(comparison, reasons), _changes(comparison)
     blocks = [
-        [f"{comparison.machine}, {comparison.workload}; median ± MAD"],
+        [f"{', '.join(dict.fromkeys(comparison.machines))}, {comparison.workload}; median ± MAD"],
         [item.format(f"DIFFERS: {line}") for line in comparison.differences],
+        [item.format(f"the machines differ: {line}") for line in comparison.fingerprints],
         table(values),
         [
             f"Against {comparison.names[0]}, with the 95 % interval of the ratio "
             f"({INTERLEAVED if comparison.interleaved else APART}):"
         ],
         table(changes),
+        *([item.format(line) for line in explained(found)] for found in comparison.explanations),
+        [item.format(line) for line in comparison.parities],
         [item.format(f"({number}) {reason}") for reason, number in reasons.items()],
         [item.format(note) for note in comparison.notes],
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def explained(found: Explanation) -> list[str]:
+    """Return what explains the time of a stage, as lines."""
+    label = STAGE_LABELS[found.stage]
+    head = f"{label} of {found.other} against {found.reference}"
+    if found.why:
+        return [f"{head}: not explained: {found.why}", *found.beside]
+    lines = [f"{head}: {_times(found.ratio)} the time"]
+    lines += [f"  {_times(factor.ratio)} by {factor.numbers}" for factor in found.factors]
+    if abs(found.rest - 1) >= LEAST_REST:
+        lines.append(f"  {_times(found.rest)} not explained")
+    return lines + [f"  beside: {line}" for line in found.beside]
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2f}x"
 
 
 def _values(comparison: Comparison, reasons: dict[str, int]) -> Table:

@@ -1,4 +1,4 @@
-"""Looks into what a run measured as a whole: the graph's stages, its operators, the roofs."""
+"""What a bench does beside measuring the whole: parity, the graph's stages, operators, roofs."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,12 +13,33 @@ from edgellm.records.samples import Unavailable
 from edgellm.records.views import Views
 from edgellm.runner.harness import THIS_MACHINE, Machine
 from edgellm.runner.load import open_bundle
+from edgellm.runner.parity import measure_parity
 from edgellm.runner.plan import Plan
 from edgellm.runner.profile import profile_calls
 from edgellm.runner.roofs import measure_roofs
 from edgellm.runner.staged import measure_stages
 
 T = TypeVar("T")
+
+
+def with_parity(
+    report: Report, path: Path, plan: Plan, progress: Progress, *, wanted: bool
+) -> Report:
+    """Return the report with its parity, or with the reason why that was not measured.
+
+    Args:
+        report: Of the whole.
+        path: The same bundle.
+        plan: The same plan; its threads are used.
+        progress: Told about each golden prompt and stage.
+        wanted: Measure it.
+    """
+    if wanted:
+        bundle = open_bundle(path, check=False)  # checked when the whole was measured
+        found = measure_parity(bundle, threads=plan.used_threads, progress=progress)
+        return dataclasses.replace(report, parity=found)
+    skipped = Unavailable("parity", "it was left out by --no-parity")
+    return dataclasses.replace(report, unavailable=(*report.unavailable, skipped))
 
 
 def look_into(

@@ -9,6 +9,7 @@ from edgellm.records.samples import StageSamples, Unavailable
 from edgellm.records.units import COUNTER_LABELS, METRICS, STAGES, stage_metric
 from edgellm.runner import checklist, profile_text, stage_text
 from edgellm.runner.columns import aligned
+from edgellm.runner.parity import headline as parity_text
 from edgellm.runner.stage_text import counter_of, shown_counters
 
 HEADLINE = (
@@ -52,6 +53,7 @@ def render(report: Report, *, layers: bool = False, every_check: bool = False) -
         _roofs(report),
         _meanwhile(report),
         [*_sources(report), *_overhead(report)],
+        parity_text(report.parity) if report.parity else [],
         list(report.missing()),
         checklist.render_checks(report, every=every_check),
     ]

@@ -8,6 +8,7 @@ from tokenizers import Tokenizer
 
 from edgellm.errors import BundleInvalid
 from edgellm.records import codec
+from edgellm.records.golden import GoldenSet
 from edgellm.records.manifest import (
     GOLDEN_FILE,
     MANIFEST_FILE,
@@ -15,7 +16,6 @@ from edgellm.records.manifest import (
     TOKENIZER_FILE,
     WEIGHTS_FILE,
     BundleManifest,
-    GoldenSet,
 )
 from edgellm.records.progress import Progress, silent
 from edgellm.runner import requirements

@@ -9,6 +9,7 @@ from edgellm.bundle.build import GOLDEN_TOKENS, build_bundle
 from edgellm.errors import BundleInvalid, EdgellmError, UnsupportedModel, UsageError
 from edgellm.graph.stage_folder import finish_stage, load_graph, open_stage, save_graph
 from edgellm.records import codec
+from edgellm.records.golden import GoldenSet
 from edgellm.records.manifest import (
     CHAT_TEMPLATE_FILE,
     GOLDEN_FILE,
@@ -18,7 +19,6 @@ from edgellm.records.manifest import (
     TOKENIZER_FILE,
     WEIGHTS_FILE,
     BundleManifest,
-    GoldenSet,
 )
 
 
@@ -63,7 +63,7 @@ def test_the_golden_tokens_are_whole(tiny_stage, tmp_path):
     golden = codec.read(GoldenSet, tmp_path / "smol" / GOLDEN_FILE)
     assert len(golden.prompts) == 3
     assert {len(prompt.output_ids) for prompt in golden.prompts} == {GOLDEN_TOKENS}
-    assert {len(prompt.logit_checksums) for prompt in golden.prompts} == {GOLDEN_TOKENS}
+    assert {len(prompt.top_ids) for prompt in golden.prompts} == {GOLDEN_TOKENS}
 
 
 def test_a_folder_and_a_file_have_one_digest(tiny_stage, tmp_path):

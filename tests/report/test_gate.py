@@ -26,7 +26,13 @@ def counted(report, millions, *, info=PLUGIN, running=1.0):
         for stage in report.stages
     )
     emulated = dataclasses.replace(report.environment, emulation="qemu-aarch64, cortex-a76")
-    return dataclasses.replace(report, stages=stages, counters=(info,), environment=emulated)
+    return dataclasses.replace(
+        report,
+        stages=stages,
+        counters=(info,),
+        environment=emulated,
+        workload=dataclasses.replace(report.workload, threads=1),
+    )
 
 
 def gate(new, baseline, limit=0.05, on=None):
