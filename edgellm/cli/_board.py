@@ -18,6 +18,9 @@ wheels_option = click.option(
     default=None,
     help="Bring the packages that the board needs (for Arm boards, where not given).",
 )
+fit_option = click.option(
+    "--no-fit-check", is_flag=True, help="Go on where the board seems too small."
+)
 
 
 def describe_wheels(manifest: "BundleManifest") -> list[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgellm.cli._board import describe_wheels, fit_option, target_option, wheels_option
 from edgellm.cli._common import emit, handle_errors, json_option, output_option, progress
 from edgellm.records.progress import Progress
 
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     default=True,
     help="Measure what compression cost, on the text that ships; it goes with the bundle.",
 )
+@target_option
+@wheels_option
+@fit_option
 @json_option
 @handle_errors
 def command(
@@ -48,6 +52,9 @@ def command(
     ffn: float,
     calibration: Path | None,
     evaluate: bool,
+    target: str | None,
+    wheels: bool | None,
+    no_fit_check: bool,
     as_json: bool,
 ) -> None:
     """Export MODEL, prune it where asked, quantize it, say what that cost, and pack a bundle.
@@ -59,13 +66,16 @@ def command(
     Examples:
       edgellm build smollm2-135m-instruct -o smol.edgellm
       edgellm build model.gguf -o small.edgellm --scheme int4 --layers 2 --ffn 0.1
+      edgellm build smollm2-135m-instruct -o smol.edgellm --target raspberry-pi-4b-4gb
     """
-    from edgellm.bundle.build import build_bundle
+    from edgellm.bundle.build import Board, build_bundle
     from edgellm.export.pipeline import export_model
     from edgellm.quantize.pipeline import choose_scheme
     from edgellm.records.folder import claim_output
+    from edgellm.targets import load
 
     claim_output(output, force=force)
+    board = Board(load(target) if target else None, wheels, not no_fit_check)
     chosen = choose_scheme(scheme, {})
     place = output.absolute().parent
     place.mkdir(parents=True, exist_ok=True)
@@ -77,9 +87,12 @@ def command(
         export_model(model, exported, progress=told)
         small = _compress(exported, chosen, (layers, ffn, calibration), told)
         quality = _quality(small, exported, told) if evaluate else None
-        built = build_bundle(small, output, quality=quality, force=force, progress=told)
+        built = build_bundle(
+            small, output, board=board, quality=quality, force=force, progress=told
+        )
     size = sum(entry.bytes for entry in built.manifest.files)
     lines = [f"{output}: {built.manifest.model.name}, {scheme}, {size / 2**20:.1f} MiB"]
+    lines += describe_wheels(built.manifest)
     if quality is not None:
         lines.append(_cost(quality))
     if built.note:

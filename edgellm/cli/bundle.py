@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from edgellm.cli._board import describe_wheels, target_option, wheels_option
+from edgellm.cli._board import describe_wheels, fit_option, target_option, wheels_option
 from edgellm.cli._common import emit, handle_errors, json_option, output_option, progress
 
 
@@ -19,6 +19,7 @@ from edgellm.cli._common import emit, handle_errors, json_option, output_option,
 )
 @target_option
 @wheels_option
+@fit_option
 @json_option
 @handle_errors
 def command(
@@ -29,6 +30,7 @@ def command(
     quality_file: Path | None,
     target: str | None,
     wheels: bool | None,
+    no_fit_check: bool,
     as_json: bool,
 ) -> None:
     """Pack a stage folder with all that a board needs.
@@ -50,7 +52,7 @@ def command(
     from edgellm.targets import load
 
     quality = codec.read(Quality, quality_file) if quality_file else None
-    board = Board(load(target) if target else None, wheels)
+    board = Board(load(target) if target else None, wheels, not no_fit_check)
     with progress() as told:
         built = build_bundle(
             stage, output, board=board, quality=quality, force=force, progress=told

@@ -70,10 +70,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         first, *_ = command.help.splitlines()
         child = subparsers.add_parser(name, prog=prog, help=first, **_about(command, prog))
         if arguments[1:2] == [name]:  # options of others may need packages that are not there
-            lacking = _equip(Path(arguments[0]), command)
-            if lacking:
-                print(f"edgellm-run: {lacking}", file=sys.stderr)
-                sys.exit(DoesNotFit.exit_code)
+            try:
+                _equip(Path(arguments[0]), command)
+            except DoesNotFit as error:
+                print(f"edgellm-run: {error}", file=sys.stderr)
+                sys.exit(error.exit_code)
             command.add_options(child)
     parsed = parser.parse_args(arguments)
     sys.exit(_guarded(COMMANDS[parsed.command], parsed, "edgellm-run"))
@@ -109,14 +110,19 @@ def _about(command: Command, prog: str) -> dict[str, Any]:
     }
 
 
-def _equip(bundle: Path, command: Command) -> str | None:
-    """Let a bundle's own packages be found; return what to do where there are none at all."""
+def _equip(bundle: Path, command: Command) -> None:
+    """Let a bundle's own packages be found.
+
+    Raises:
+        DoesNotFit: The command needs some, and neither the bundle nor the system has them.
+    """
     runtime.activate(bundle)
     missing = runtime.missing() if command.needs_packages else ()
-    if not missing:
-        return None
-    program = f"python3 {sys.argv[0]}" if _home() else f"edgellm-run {bundle}"
-    return f"this machine lacks {', '.join(missing)}: install them by {program} install"
+    if missing:
+        program = f"python3 {sys.argv[0]}" if _home() else f"edgellm-run {bundle}"
+        raise DoesNotFit(
+            f"this machine lacks {', '.join(missing)}: install them by {program} install"
+        )
 
 
 def _home() -> Path | None:
@@ -336,7 +342,7 @@ def _start(asked: Mapping[str, Any]) -> None:
     options = dict(asked["options"])
     if "bundle" in options:
         options["bundle"] = Path(options["bundle"])
-        runtime.activate(options["bundle"])
+        _equip(options["bundle"], COMMANDS[asked["command"]])
     COMMANDS[asked["command"]].execute(argparse.Namespace(**options))
 
 
