@@ -1,12 +1,15 @@
 import dataclasses
+import platform
 import shutil
+import subprocess
 
 import numpy as np
 import onnx_ir as ir
 import pytest
 
-from edgellm.bundle.build import GOLDEN_TOKENS, build_bundle
-from edgellm.errors import BundleInvalid, EdgellmError, UnsupportedModel, UsageError
+from edgellm.bundle import build
+from edgellm.bundle.build import GOLDEN_TOKENS, Board, build_bundle
+from edgellm.errors import BundleInvalid, DoesNotFit, EdgellmError, UnsupportedModel, UsageError
 from edgellm.graph.stage_folder import finish_stage, load_graph, open_stage, save_graph
 from edgellm.records import codec
 from edgellm.records.golden import GoldenSet
@@ -20,6 +23,9 @@ from edgellm.records.manifest import (
     WEIGHTS_FILE,
     BundleManifest,
 )
+from edgellm.records.target import Memory, Software, Target
+from edgellm.records.wheels import parse
+from edgellm.runner.members import members
 
 
 @pytest.fixture
@@ -173,3 +179,91 @@ def test_an_existing_bundle_is_kept_unless_forced(tiny_stage, tmp_path):
 
     build_bundle(tiny_stage, output, force=True)
     assert output.stat().st_size > 1000
+
+
+PACKAGE = "wheels/numpy-1.0-cp311-cp311-manylinux_2_28_aarch64.whl"
+
+
+@pytest.fixture
+def fetched(tmp_path, monkeypatch):
+    """Let every target need one wheel, which is there; give the targets that were asked for."""
+    path = tmp_path / "numpy.whl"
+    path.write_bytes(b"wheel")
+    asked = []
+
+    def choose(target):
+        asked.append(target.id)
+        return (parse(PACKAGE),)
+
+    monkeypatch.setattr(build, "choose", choose)
+    monkeypatch.setattr(build, "fetch", lambda wheels, progress: dict.fromkeys(wheels, path))
+    return asked
+
+
+def pi(arch="aarch64", mib=4096):
+    software = Software(python=("3.11",), glibc="2.36")
+    return Target("pi", "Pi", arch, memory=Memory(bytes=mib << 20), software=software)
+
+
+@pytest.mark.parametrize("output", ["smol", "smol.edgellm"])
+def test_a_bundle_for_a_board_brings_its_packages(tiny_stage, tmp_path, fetched, output):
+    built = build_bundle(tiny_stage, tmp_path / output, board=Board(pi()))
+
+    assert built.manifest.target == "pi"
+    assert built.manifest.wheels == (parse(PACKAGE),)
+    assert members(built.path)[PACKAGE].read() == b"wheel"
+    assert PACKAGE in {entry.path for entry in built.manifest.files}
+
+
+@pytest.mark.parametrize(
+    ("arch", "here", "asked", "brings"),
+    [
+        ("aarch64", "x86_64", None, True),
+        ("aarch64", "aarch64", None, True),
+        ("x86_64", "x86_64", None, False),
+        ("x86_64", "aarch64", None, True),
+        ("x86_64", "x86_64", True, True),
+        ("aarch64", "x86_64", False, False),
+    ],
+)
+def test_packages_go_where_they_are_likely_to_be_missing(
+    fetched, monkeypatch, arch, here, asked, brings
+):
+    monkeypatch.setattr(platform, "machine", lambda: here)
+
+    assert bool(Board(pi(arch), asked).fetch(lambda *_: None)) is brings
+
+
+def test_packages_for_no_board_in_particular_are_refused(tiny_stage, tmp_path):
+    with pytest.raises(UsageError, match="add --target ID"):
+        build_bundle(tiny_stage, tmp_path / "smol", board=Board(wheels=True))
+
+
+def test_pain_18_a_board_that_is_too_small_is_refused_unless_asked_for(
+    tiny_stage, tmp_path, fetched
+):
+    with pytest.raises(DoesNotFit, match="Pi has 8 MiB beside its system"):
+        build_bundle(tiny_stage, tmp_path / "smol", board=Board(pi(mib=200)))
+    assert not (tmp_path / "smol").exists()
+
+    build_bundle(tiny_stage, tmp_path / "smol", board=Board(pi(mib=200), must_fit=False))
+
+
+def test_the_script_of_a_folder_says_so_where_python_is_too_old(tiny_stage, tmp_path):
+    build_bundle(tiny_stage, tmp_path / "smol")
+    old = tmp_path / "bin/python3"
+    old.parent.mkdir()
+    # As an old Python does: it fails the question for its version, and reads the archive's start.
+    old.write_text('#!/bin/sh\n[ "$1" != -c ] && echo "started $*"\n')
+    old.chmod(0o755)
+    (old.parent / "dirname").symlink_to(shutil.which("dirname"))
+
+    done = subprocess.run(
+        ["/bin/sh", tmp_path / "smol/install"],
+        env={"PATH": str(old.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout == f"started {tmp_path / 'smol'}/runner.pyz install\n"
