@@ -44,13 +44,15 @@ LEAST_WINDOWS = 5
 class Method:
     """How a text is fed and scored; see :class:`~edgellm.records.quality.Quality`.
 
-    ``limit_tokens`` uses the beginning of the text only.
+    ``limit_tokens`` uses the beginning of the text only. ``float_reference`` says that the
+    reference gives the same however it is fed, so that it is fed by prefill, which is faster.
     """
 
     context_tokens: int = CONTEXT_TOKENS
     stride_tokens: int = CONTEXT_TOKENS // 2
     feeding: Feeding = "prefill"
     limit_tokens: int | None = None
+    float_reference: bool = False
 
 
 def evaluate(
@@ -79,7 +81,7 @@ def evaluate(
     if reference is not None:
         _check_same_tokens(subject, reference, tokens == _tokens(reference, text, method))
     windows = cut(tokens, method.context_tokens, method.stride_tokens)
-    run = _Run(windows, method.feeding, progress)
+    run = _Run(windows, method, progress)
     session = subject.session(threads, method.context_tokens)
     used = TextUsed(text.name, text.sha256, len(tokens.ids), sum(len(w.targets) for w in windows))
     if reference is None:
@@ -110,7 +112,7 @@ class _Run:
     """The windows, and how they are fed."""
 
     windows: Sequence[Window]
-    feeding: Feeding
+    method: Method
     progress: Progress
 
     def alone(self, session: Session) -> list[WindowScore]:
@@ -118,7 +120,8 @@ class _Run:
         found = []
         for done, window in enumerate(self.windows):
             self.progress("evaluating", done, len(self.windows))
-            parts = zip(self._logits(session, window), _targets(window, self.feeding), strict=True)
+            feeding = self.method.feeding
+            parts = zip(_logits(session, window, feeding), _targets(window), strict=True)
             nll = sum(float(negative_log_likelihood(*part).sum()) for part in parts)
             found.append(WindowScore(len(window.targets), nll))
         return found
@@ -126,39 +129,41 @@ class _Run:
     def against(self, session: Session, reference: Session) -> list[Comparison]:
         """Compare a model with a reference, one comparison per window."""
         found = []
+        feeding = self.method.feeding
+        theirs: Feeding = "prefill" if self.method.float_reference else feeding
         for done, window in enumerate(self.windows):
             self.progress("evaluating", done, len(self.windows))
             parts = zip(
-                self._logits(session, window),
-                self._logits(reference, window),
-                _targets(window, self.feeding),
+                _logits(session, window, feeding),
+                _logits(reference, window, theirs),
+                _targets(window),
                 strict=True,
             )
             found.append(concatenate([compare(*part) for part in parts]))
         return found
 
-    def _logits(self, session: Session, window: Window) -> Iterator[Logits]:
-        """Yield what predicts the scored tokens, some rows at a time; valid until the next."""
-        session.reset()
-        fed = window.ids[:-1]  # the last token predicts nothing that is scored
-        first = window.scored - 1
-        if self.feeding == "prefill":
-            logits = session.forward(np.array([fed], np.int64), every_position=True)[0, first:]
-            for start in range(0, len(logits), ROWS):
-                yield logits[start : start + ROWS]
-            return
-        for position, token in enumerate(fed):
-            row = session.step(token)
-            if position >= first:
-                yield row[None]
+
+def _logits(session: Session, window: Window, feeding: Feeding) -> Iterator[Logits]:
+    """Yield what predicts the scored tokens, ``ROWS`` at a time; valid until the next."""
+    session.reset()
+    fed = window.ids[:-1]  # the last token predicts nothing that is scored
+    first = window.scored - 1
+    if feeding == "prefill":
+        logits = session.forward(np.array([fed], np.int64), every_position=True)[0, first:]
+        for start in range(0, len(logits), ROWS):
+            yield logits[start : start + ROWS]
+        return
+    for token in fed[:first]:
+        session.step(token)
+    for start in range(first, len(fed), ROWS):
+        yield np.stack([session.step(token).copy() for token in fed[start : start + ROWS]])
 
 
-def _targets(window: Window, feeding: Feeding) -> Iterator[NDArray[np.int64]]:
+def _targets(window: Window) -> Iterator[NDArray[np.int64]]:
     """Yield the scored tokens in the portions in which their logits come."""
     targets = np.array(window.targets, np.int64)
-    step = ROWS if feeding == "prefill" else 1
-    for start in range(0, len(targets), step):
-        yield targets[start : start + step]
+    for start in range(0, len(targets), ROWS):
+        yield targets[start : start + ROWS]
 
 
 def _quality(

@@ -10,27 +10,28 @@ from numpy.typing import NDArray
 from edgellm.records import stages
 
 MICROSOFT = "com.microsoft"
+EDGELLM = "edgellm"
 OPSET = 21
 IR_VERSION = 10
 
 Attribute = int | float | str | Sequence[int]
 
 
-def microsoft_domain(op_type: str) -> str:
-    """Return the operator domain of ``op_type``: onnxruntime's fused operators have their own."""
-    return MICROSOFT if op_type in FUSED_OPERATORS else ""
+def domain(op_type: str) -> str:
+    """Return the operator domain of ``op_type``."""
+    return DOMAINS.get(op_type, "")
 
 
-FUSED_OPERATORS = frozenset(
-    {
-        "FusedMatMul",
-        "GatherBlockQuantized",
-        "GroupQueryAttention",
-        "MatMulNBits",
-        "QuickGelu",
-        "SkipSimplifiedLayerNormalization",
-    }
-)
+DOMAINS: Mapping[str, str] = {
+    "FusedMatMul": MICROSOFT,
+    "GatherBlockQuantized": MICROSOFT,
+    "GroupQueryAttention": MICROSOFT,
+    "MatMulNBits": MICROSOFT,
+    "MatMulRowGroups": EDGELLM,
+    "MatMulRows": EDGELLM,
+    "QuickGelu": MICROSOFT,
+    "SkipSimplifiedLayerNormalization": MICROSOFT,
+}
 
 
 def initializer(name: str, tensor: ir.TensorProtocol) -> ir.Value:
@@ -98,7 +99,7 @@ class GraphBuilder:
             op_type,
             list(inputs),
             dict(attributes or {}),
-            domain=microsoft_domain(op_type),
+            domain=domain(op_type),
             outputs=values,
             name=full,
             metadata_props={stages.KEY: self.current_stage},

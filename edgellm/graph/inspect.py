@@ -257,7 +257,7 @@ def _macs(node: ir.Node, facts: ModelFacts, context_tokens: int) -> int | None:
         return 2 * width * _window(node, context_tokens + 1)
     if node.op_type == "MatMulNBits":
         return _integer(node, "N") * _integer(node, "K")
-    if node.op_type in MATMULS or node.op_type == "MatMulInteger":
+    if node.op_type in MATMULS or node.op_type.startswith("MatMulRow"):
         sources = [_source(value) for value in node.inputs[:2]]
         sizes = [s.const_value.size for s in sources if s is not None and s.const_value is not None]
         return sizes[0] if sizes else None

@@ -1,7 +1,7 @@
 """Apply a scheme to a graph."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from edgellm.errors import UnsupportedModel
 from edgellm.quantize import floats, rows, weight_only
 from edgellm.quantize.blocks import Blocks
-from edgellm.quantize.matmuls import WeightMatMul, keeps_float, other_matmuls, weight_matmuls
+from edgellm.quantize.matmuls import WeightMatMul, other_matmuls, weight_matmuls
 from edgellm.quantize.rewrite import drop_unused_initializers
-from edgellm.quantize.scheme import Scheme
+from edgellm.quantize.scheme import Kernel, Scheme
 from edgellm.records import stages
 from edgellm.records.progress import Progress, silent
 
@@ -78,43 +78,63 @@ def quantize(
     """
     _refuse_quantized(graph)
     scheme = scheme.for_source({})
-    done: list[Quantized] = []
-    gather = None if stages.EMBEDDING in scheme.keep_float else _embedding(graph)
-    if gather is not None and scheme.method != "float":
-        table = gather.inputs[0]
-        shared = weight_only.quantize_embedding(graph, gather, scheme)
-        # A tied head reads the embedding's blocks; they need not be found twice.
-        tied = [m.name for m in weight_matmuls(graph) if m.is_head and m.weight is table]
-        ready = {**ready, **dict.fromkeys(tied, shared)}
     matmuls, left = weight_matmuls(graph), other_matmuls(graph)
+    ready = {**ready, **_quantize_embedding(graph, scheme, matmuls)}
+    done: list[Quantized] = []
     for index, matmul in enumerate(matmuls):
         progress("quantizing", index, len(matmuls))
-        reason = keeps_float(matmul, scheme)
-        if reason is None and scheme.method != "float":
+        kernel = scheme.kernel(matmul.stage, matmul.name)
+        if kernel.method == "float":
+            left[matmul.name] = _why_float(matmul, scheme)
+            if kernel.bits == 16:
+                floats.halve_matmul(graph, matmul)
+        else:
             done.append(_quantize_one(graph, matmul, scheme, ready.get(matmul.name)))
-            continue
-        left[matmul.name] = reason or f"the scheme {scheme.name} computes in float32"
-        if scheme.bits == 16:
-            floats.halve_matmul(graph, matmul)
-    if gather is not None and scheme.bits == 16:
-        floats.halve_embedding(graph, gather)
     drop_unused_initializers(graph)
     return Outcome(tuple(done), left)
+
+
+def _quantize_embedding(
+    graph: ir.Graph, scheme: Scheme, matmuls: Sequence[WeightMatMul]
+) -> dict[str, Blocks]:
+    """Quantize the embedding; return its blocks by the name of the head that reads them too.
+
+    A tied head of the same kernel finds the embedding's tensors by the name of their weight.
+    """
+    gather, kernel = _embedding(graph), scheme.kernel(stages.EMBEDDING)
+    if gather is None:
+        return {}
+    table = gather.inputs[0]
+    if kernel.method == "rows":
+        rows.quantize_embedding(graph, gather)
+    elif kernel == Kernel("float", 16):
+        floats.halve_embedding(graph, gather)
+    elif kernel.method == "blocks":
+        blocks = weight_only.quantize_embedding(graph, gather, scheme, kernel.bits)
+        tied = [m for m in matmuls if m.is_head and m.weight is table]
+        return {m.name: blocks for m in tied if scheme.kernel(m.stage, m.name) == kernel}
+    return {}
+
+
+def _why_float(matmul: WeightMatMul, scheme: Scheme) -> str:
+    named = scheme.named(matmul.stage, matmul.name)
+    return f"asked for by {named!r}" if named else f"the scheme {scheme.name} computes in float32"
 
 
 def _quantize_one(
     graph: ir.Graph, matmul: WeightMatMul, scheme: Scheme, ready: Blocks | None
 ) -> Quantized:
+    kernel = scheme.kernel(matmul.stage, matmul.name)
     before = matmul.rows()
     after: NDArray[np.float32]
-    if scheme.method == "blocks":
-        blocks = ready or weight_only.round_matmul(matmul, scheme)
+    if kernel.method == "blocks":
+        blocks = ready or weight_only.round_matmul(matmul, scheme, kernel.bits)
         weight_only.store_matmul(graph, matmul, blocks)
         after = blocks.dequantize()
         operator = "MatMulNBits"
     else:
-        after = rows.quantize_matmul(graph, matmul, scheme)
-        operator = "MatMulInteger"
+        after = rows.quantize_matmul(graph, matmul)
+        operator = rows.ROWS
     change = float(np.square(after - before, dtype=np.float32).mean(dtype=np.float64))
     size = float(np.square(before).mean(dtype=np.float64))
     error = math.sqrt(change / size) if size else 0.0
@@ -123,7 +143,7 @@ def _quantize_one(
 
 def _refuse_quantized(graph: ir.Graph) -> None:
     for node in graph:
-        if node.op_type in ("MatMulNBits", "MatMulInteger", "GatherBlockQuantized"):
+        if node.op_type in ("MatMulNBits", *rows.OPERATORS, "GatherBlockQuantized"):
             raise UnsupportedModel(
                 f"node {node.name!r} is a {node.op_type}: the model is quantized already; "
                 "quantize the folder that export or prune wrote"

@@ -12,8 +12,9 @@ from edgellm.calibrate.gram import Run, grams
 from edgellm.calibrate.observe import Array, Watch
 from edgellm.quantize.blocks import Blocks, Float, quantize_blocks
 from edgellm.quantize.gptq import compensate, output_error
-from edgellm.quantize.matmuls import WeightMatMul, keeps_float, weight_matmuls
-from edgellm.quantize.scheme import Scheme, fitting_group
+from edgellm.quantize.matmuls import WeightMatMul, weight_matmuls
+from edgellm.quantize.scheme import Kernel, Scheme
+from edgellm.quantize.weight_only import block_layout
 from edgellm.records.progress import Progress, silent
 
 COMPARED_OUTPUTS = 64
@@ -55,7 +56,8 @@ def compensate_matmuls(
     widths: dict[str, int] = {}
     for matmul in weight_matmuls(graph):
         source = matmul.node.inputs[0]
-        if source is not None and not matmul.is_head and keeps_float(matmul, scheme) is None:
+        kernel = scheme.kernel(matmul.stage, matmul.name)
+        if source is not None and not matmul.is_head and kernel == Kernel("blocks", 4):
             readers.setdefault(str(source.name), []).append(matmul)
             widths[str(source.name)] = matmul.inputs
     done: dict[str, Compensated] = {}
@@ -85,17 +87,12 @@ def _unit(tokens: Array) -> Array:
 
 
 def _compensate(matmul: WeightMatMul, gram: Float, scheme: Scheme) -> Compensated:
-    assert scheme.group_size is not None
     weight = matmul.rows()
-    group_size = fitting_group(matmul.inputs, scheme.group_size)
-    blocks = compensate(
-        weight, gram, bits=scheme.bits, group_size=group_size, symmetric=scheme.symmetric
-    )
+    layout = block_layout(scheme, 4, matmul.inputs, is_head=False)
+    blocks = compensate(weight, gram, **layout)
     compared = slice(None, None, max(1, len(weight) // COMPARED_OUTPUTS))
     some = weight[compared]
-    rounded = quantize_blocks(
-        some, bits=scheme.bits, group_size=group_size, symmetric=scheme.symmetric
-    )
+    rounded = quantize_blocks(some, **layout)
     return Compensated(
         blocks,
         output_error(some, rounded.dequantize(), gram),

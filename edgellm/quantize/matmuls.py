@@ -1,5 +1,6 @@
 """The matrix products of a graph that a scheme may change."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,6 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgellm.quantize.rewrite import absorb
-from edgellm.quantize.scheme import Scheme
 from edgellm.records import stages
 
 OPERATORS = ("MatMul", "FusedMatMul", "Gemm")
@@ -33,15 +33,29 @@ class WeightMatMul:
         return self.node.name or ""
 
     @property
+    def stage(self) -> str:
+        """The node's stage; empty in a graph of the standard route."""
+        return stages.of(self.node) or ""
+
+    @property
     def is_head(self) -> bool:
         """Whether this matmul makes the logits."""
-        return stages.of(self.node) == stages.HEAD
+        return self.stage == stages.HEAD
+
+    @property
+    def outputs(self) -> int:
+        """Rows of :meth:`rows`."""
+        return self._shape[0 if self.transposed else 1]
 
     @property
     def inputs(self) -> int:
         """Columns of :meth:`rows`."""
+        return self._shape[1 if self.transposed else 0]
+
+    @property
+    def _shape(self) -> Sequence[int]:
         assert self.weight.const_value is not None
-        return self.weight.const_value.shape.numpy()[1 if self.transposed else 0]
+        return self.weight.const_value.shape.numpy()
 
     def rows(self) -> NDArray[np.float32]:
         """Return the weight as ``(outputs, inputs)``."""
@@ -106,12 +120,3 @@ def _constant_side(node: ir.Node) -> tuple[ir.Value | None, bool]:
 def _scales_its_sides(node: ir.Node) -> bool:
     scales = [node.attributes.get_float(name, 1.0) for name in ("alpha", "beta")]
     return scales != [1.0, 1.0] or node.attributes.get_int("transA", 0) == 1
-
-
-def keeps_float(matmul: WeightMatMul, scheme: Scheme) -> str | None:
-    """Return why ``matmul`` is to stay in float, or None where it is to be quantized."""
-    stage = stages.of(matmul.node) or ""
-    for kept in scheme.keep_float:
-        if kept in (stage, stages.kind_of(stage)) or matmul.name.startswith(kept):
-            return f"asked for by {kept!r}"
-    return None

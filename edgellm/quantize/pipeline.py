@@ -13,12 +13,17 @@ from edgellm.calibrate.observe import Array, Watch, observe
 from edgellm.errors import UsageError
 from edgellm.graph.stage_folder import StageFolder, derive_stage, load_graph, open_stage, versions
 from edgellm.quantize.apply import quantize
+from edgellm.quantize.choose import CHOICES, Plan, Workload, choose, plans
 from edgellm.quantize.compensated import Compensated, compensate_matmuls, gain
-from edgellm.quantize.scheme import Scheme, find_scheme
+from edgellm.quantize.costs import core_of
+from edgellm.quantize.rows import define_operators
+from edgellm.quantize.scheme import FLOAT, Scheme, find_scheme
+from edgellm.quantize.sensitivity import TOKENS, losses
 from edgellm.records import codec
 from edgellm.records.folder import claim_output
 from edgellm.records.manifest import TOKENIZER_FILE, WEIGHTS_FILE, StageRecord, Step
 from edgellm.records.progress import Progress, silent
+from edgellm.records.target import Target
 
 
 def choose_scheme(name: str, options: Mapping[str, Any]) -> Scheme:
@@ -26,14 +31,15 @@ def choose_scheme(name: str, options: Mapping[str, Any]) -> Scheme:
 
     Args:
         name: See :data:`edgellm.quantize.scheme.SCHEMES`.
-        options: Fields of :class:`Scheme`, and ``activations``: ``signed`` or ``unsigned``.
+        options: Fields of :class:`Scheme`, and ``keep_float``: keys of ``layers`` that stay in
+            float.
 
     Raises:
         UsageError: No such scheme, or a value that is not possible.
     """
     changes = {key: value for key, value in options.items() if value is not None}
-    if "activations" in changes:
-        changes["signed_activations"] = changes.pop("activations") == "signed"
+    if "keep_float" in changes:
+        changes["layers"] = dict.fromkeys(changes.pop("keep_float"), FLOAT)
     return dataclasses.replace(find_scheme(name), **changes)
 
 
@@ -82,6 +88,7 @@ def quantize_stage(
         compensated = compensate_matmuls(graph.graph, scheme, run, progress)
     ready = {name: one.blocks for name, one in compensated.items()}
     outcome = quantize(graph.graph, scheme, progress, ready)
+    define_operators(graph)
     weights = sum(v.const_value.nbytes for v in graph.graph.initializers.values() if v.const_value)
     step = Step(
         action="quantize",
@@ -94,6 +101,33 @@ def quantize_stage(
         input_digest=source.record.digest,
     )
     return derive_stage(source, output, graph, step, force=force, progress=progress)
+
+
+def plan_stage(stage: Path, target: Target, name: str, workload: Workload) -> Iterator[Plan]:
+    """Yield plans for a target, the cheapest first, then those that lose less quality.
+
+    Args:
+        stage: A stage folder in float.
+        target: What the model will run on.
+        name: Which kernels to choose from: a key of :data:`~edgellm.quantize.choose.CHOICES`.
+        workload: What it will do there.
+
+    Raises:
+        UsageError: No core like the target's was counted, or ``name`` leaves nothing to choose.
+    """
+    core = core_of(target)
+    if core is None:
+        raise UsageError(
+            f"no core like those of {target.id} ({target.arch}) was counted, so nothing can be "
+            "chosen for it; name a scheme with --scheme and leave --target out"
+        )
+    source = open_stage(stage)
+    graph = load_graph(source)
+    text = load_calibration(stage / TOKENIZER_FILE, None, TOKENS)
+    short = dataclasses.replace(text, sequences=text.sequences[:1])
+    run = functools.partial(_observe, graph, source, short, silent)
+    first = choose(graph.graph, core, CHOICES[name], workload)
+    return plans(first, lambda: losses(graph.graph, run))
 
 
 def _stored_as(record: StageRecord) -> Mapping[str, int]:

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgellm.graph.build import Attribute, initializer, microsoft_domain
+from edgellm.graph.build import Attribute, domain, initializer
 from edgellm.records import stages
 
 
@@ -27,7 +27,7 @@ def become(
 ) -> None:
     """Turn ``node`` into another operator; its name, stage, outputs and readers stay."""
     node.op_type = op_type
-    node.domain = microsoft_domain(op_type)
+    node.domain = domain(op_type)
     node.resize_inputs(len(inputs))
     for index, value in enumerate(inputs):
         node.replace_input_with(index, value)
@@ -51,7 +51,7 @@ def insert(
         op_type,
         list(inputs),
         dict(attributes or {}),
-        domain=microsoft_domain(op_type),
+        domain=domain(op_type),
         outputs=[ir.Value(name=name)],
         name=name,
         metadata_props={stages.KEY: stage} if stage else None,

@@ -2,12 +2,35 @@
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from edgellm.errors import UsageError, did_you_mean
+from edgellm.records import stages
 
 Method = Literal["float", "blocks", "rows"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """How one matmul's weights are stored and multiplied.
+
+    Attributes:
+        method: ``float``: stored as float32 or float16, computed in float32. ``blocks``: integers
+            in blocks, multiplied by MatMulNBits with activations quantized to int8 inside.
+            ``rows``: a scale per output, multiplied by MatMulRows with activations quantized
+            per row.
+        bits: Bits of a weight.
+    """
+
+    method: Method
+    bits: int
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.bits}"
+
+
+FLOAT = Kernel("float", 32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,20 +39,20 @@ class Scheme:
 
     Attributes:
         name: As the user gives it.
-        method: ``float``: stored as float32 or float16, computed in float32. ``blocks``: integers
-            in blocks, multiplied by MatMulNBits with activations quantized to int8 inside.
-            ``rows``: a scale per output, multiplied by MatMulInteger with activations quantized
-            per row by operators in front of it.
-        bits: Bits of a weight.
+        method: What every matmul takes that ``layers`` does not name; see :class:`Kernel`.
+        bits: Its bits.
         group_size: Weights in a block; used where it divides the row, else the largest smaller
             power of two that does (down to 16), else rows are filled up. None: the source decides,
             see :meth:`for_source`.
-        symmetric: Zero points fixed in the middle: of the weights' blocks, or for ``rows``, whose
-            weights always are, of the activations.
-        head_bits: Bits of the head and of the embedding, which share one tensor where tied.
+        symmetric: Zero points of blocks fixed in the middle, as they always are in blocks of the
+            head, in those of other bits than ``bits``, and in rows.
+        head_bits: Bits of head and embedding where they are in blocks.
         head_group_size: Their group size; None as above.
-        signed_activations: For ``rows``: int8 activations (ARM) or uint8 (x86); same numbers.
-        keep_float: Stages, or prefixes of node names, whose matmuls are left in float.
+        layers: What takes another kernel, by stage (``layers.0.attention``), kind of stage
+            (``attention``) or beginning of a node's name, with or without its layer
+            (``feed_forward.down``); the longest key that fits wins. The embedding takes what the
+            head takes, and shares it where tied, unless named itself.
+        target: Id of the target that ``layers`` were chosen for; None where nobody chose.
         carried: The blocks are those of the GGUF file that the model came from.
     """
 
@@ -40,8 +63,8 @@ class Scheme:
     symmetric: bool = True
     head_bits: int = 8
     head_group_size: int | None = None
-    signed_activations: bool = False
-    keep_float: tuple[str, ...] = ()
+    layers: Mapping[str, Kernel] = field(default_factory=dict)
+    target: str | None = None
     carried: bool = False
 
     def __post_init__(self) -> None:
@@ -60,7 +83,29 @@ class Scheme:
     @property
     def compensates(self) -> bool:
         """Whether errors are compensated on calibration text; 8 bits err too little to need it."""
-        return self.method == "blocks" and self.bits == 4 and not self.carried
+        kernels = (Kernel(self.method, self.bits), *self.layers.values())
+        return Kernel("blocks", 4) in kernels and not self.carried
+
+    def kernel(self, stage: str, name: str = "") -> Kernel:
+        """Return what a matmul takes, or the embedding.
+
+        Args:
+            stage: Its stage; empty in a graph of the standard route.
+            name: Its node.
+        """
+        named = self.named(stage, name)
+        if named is not None:
+            return self.layers[named]
+        if stage == stages.EMBEDDING:
+            return self.kernel(stages.HEAD, "")
+        bits = self.head_bits if stage == stages.HEAD and self.method == "blocks" else self.bits
+        return Kernel(self.method, bits)
+
+    def named(self, stage: str, name: str) -> str | None:
+        """Return the key of ``layers`` that decides for a matmul, or None where none fits."""
+        parts, names = (stage, stages.kind_of(stage)), (name, unnumbered(name))
+        fitting = [k for k in self.layers if k in parts or any(n.startswith(k) for n in names)]
+        return max(fitting, key=len, default=None)
 
     def for_source(self, stored_as: Mapping[str, int]) -> "Scheme":
         """Return the scheme with the group sizes that were left open.
@@ -95,7 +140,7 @@ SCHEMES: Mapping[str, Scheme] = {
         Scheme("fp16", "float", 16),
         Scheme("int8", "blocks", 8),
         Scheme("int4", "blocks", 4, symmetric=False),
-        Scheme("int8-dynamic", "rows", 8, symmetric=False),
+        Scheme("int8-dynamic", "rows", 8),
     )
 }
 
@@ -111,6 +156,12 @@ def find_scheme(name: str) -> Scheme:
             f"no scheme {name!r}{did_you_mean(name, SCHEMES)} (known: {', '.join(SCHEMES)})"
         )
     return SCHEMES[name]
+
+
+def unnumbered(name: str) -> str:
+    """Return a node's name without its layer: ``layers.3.attention.qkv`` is ``attention.qkv``."""
+    match = stages.NUMBERED.match(name)
+    return name[match.end() + 1 :] if match else name
 
 
 def fitting_group(columns: int, group_size: int) -> int:

@@ -4,6 +4,8 @@
 would be expanded to float for every token.
 """
 
+from typing import TypedDict
+
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -16,17 +18,29 @@ from edgellm.quantize.scheme import Scheme, fitting_group
 INT8_ACTIVATIONS = 4
 
 
-def round_matmul(matmul: WeightMatMul, scheme: Scheme) -> Blocks:
+def round_matmul(matmul: WeightMatMul, scheme: Scheme, bits: int) -> Blocks:
     """Return the blocks of one matmul, every weight rounded to the nearest value."""
     weight = matmul.rows()
-    wanted = scheme.head_group_size if matmul.is_head else scheme.group_size
+    return quantize_blocks(weight, **block_layout(scheme, bits, matmul.inputs, matmul.is_head))
+
+
+class Layout(TypedDict):
+    """Arguments of :func:`~edgellm.quantize.blocks.quantize_blocks`."""
+
+    bits: int
+    group_size: int
+    symmetric: bool
+
+
+def block_layout(scheme: Scheme, bits: int, columns: int, is_head: bool) -> Layout:
+    """Return how a matrix with rows of ``columns`` weights lies in blocks of ``bits``."""
+    wanted = scheme.head_group_size if is_head else scheme.group_size
     assert wanted is not None
-    return quantize_blocks(
-        weight,
-        bits=scheme.head_bits if matmul.is_head else scheme.bits,
-        group_size=fitting_group(weight.shape[1], wanted),
-        symmetric=scheme.symmetric or matmul.is_head,
-    )
+    return {
+        "bits": bits,
+        "group_size": fitting_group(columns, wanted),
+        "symmetric": scheme.symmetric or is_head or bits != scheme.bits,
+    }
 
 
 def store_matmul(graph: ir.Graph, matmul: WeightMatMul, blocks: Blocks) -> None:
@@ -63,18 +77,13 @@ def add_blocks(graph: ir.Graph, name: str, blocks: Blocks) -> list[ir.Value]:
     return values
 
 
-def quantize_embedding(graph: ir.Graph, node: ir.Node, scheme: Scheme) -> Blocks:
+def quantize_embedding(graph: ir.Graph, node: ir.Node, scheme: Scheme, bits: int) -> Blocks:
     """Turn the embedding's Gather into one of blocks; they are the head's where it is tied."""
     table = node.inputs[0]
     assert table is not None
-    assert scheme.head_group_size is not None
     weight = constant(table)
-    blocks = quantize_blocks(
-        weight,
-        bits=scheme.head_bits,
-        group_size=fitting_group(weight.shape[1], scheme.head_group_size),
-        symmetric=True,
-    )
+    layout = block_layout(scheme, bits, weight.shape[1], is_head=True)
+    blocks = quantize_blocks(weight, **layout)
     data, scales = add_blocks(graph, str(table.name), blocks)
     axis = add_initializer(graph, f"{node.name}.axis", _int64(2))
     shape = add_initializer(graph, f"{node.name}.shape", _int64(0, 0, -1))

@@ -18,7 +18,7 @@ from edgellm.records.manifest import (
     BundleManifest,
 )
 from edgellm.records.progress import Progress, silent
-from edgellm.runner import requirements
+from edgellm.runner import kernels, requirements
 from edgellm.runner.members import Member, members
 from edgellm.runner.session import Engine, Session
 from edgellm.runner.weights import WeightsFile
@@ -48,6 +48,11 @@ class Bundle:
         data = self.files.get(WEIGHTS_FILE)
         return WeightsFile(data.path, data.offset) if data else None
 
+    @property
+    def kernels(self) -> str | None:
+        """Path of the library of operators for this processor; None where there is none."""
+        return kernels.library(self.files)
+
     def session(
         self,
         *,
@@ -72,7 +77,7 @@ class Bundle:
             self.files[MODEL_FILE].read(),
             self.manifest.model,
             weights=self.weights,
-            engine=Engine(threads, shared, profile),
+            engine=Engine(threads, shared, profile, self.kernels),
             context=context,
         )
 

@@ -34,11 +34,13 @@ class Engine:
             such sessions share: then the threads of one do not wait for work while another runs,
             and what one leaves in the caches serves the next.
         profile: Beginning of the name of the profile to write; None for none.
+        kernels: A library of operators, see :func:`edgellm.runner.kernels.library`.
     """
 
     threads: int = 0
     shared: bool = False
     profile: Path | None = None
+    kernels: str | None = None
 
 
 class Session:
@@ -205,6 +207,8 @@ def open_session(
         options.profile_file_prefix = str(engine.profile)
     options.log_severity_level = 4  # what fails is raised, in one sentence
     try:
+        if engine.kernels:
+            options.register_custom_ops_library(engine.kernels)
         if weights and isinstance(graph, bytes):
             graph = attach(graph, weights, options)
         return ort.InferenceSession(

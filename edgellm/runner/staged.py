@@ -49,7 +49,7 @@ class CutModel:
         parts: The stages.
         model: The model's facts.
         weights: Where the external data lies.
-        threads: Threads of all sessions together.
+        engine: How onnxruntime runs all sessions together.
         context: Capacity of the cache in tokens.
 
     Attributes:
@@ -62,11 +62,10 @@ class CutModel:
         model: ModelFacts,
         weights: WeightsFile | None,
         *,
-        threads: int,
+        engine: Engine,
         context: int,
     ) -> None:
         self.length = 0
-        engine = Engine(threads, shared=True)
         self._sessions = [(part, open_session(part.model, engine, weights)) for part in parts]
         self._idle = [_idle(part, engine) for part in parts]
         self._seqlens = np.zeros(1, np.int32)
@@ -191,9 +190,10 @@ def measure_stages(bundle: Bundle, plan: Plan, machine: Machine, progress: Progr
     parts, threads, context = cut(graph), plan.used_threads, plan.used_context
     room = memory.status_bytes("MemAvailable", machine.root, "proc/meminfo")
     both = room is None or data is None or room > ROOM * data.size
+    engine = Engine(threads, shared=True, kernels=bundle.kernels)
     with machine.open_counters() as opened:
         graphs = _Graphs(
-            CutModel(parts, model, bundle.weights, threads=threads, context=context),
+            CutModel(parts, model, bundle.weights, engine=engine, context=context),
             bundle.session(threads=threads, context=context, shared=True) if both else None,
         )
         pages.collapse(machine.root)  # both graphs alike, or their pages decide

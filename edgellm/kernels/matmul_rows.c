@@ -1,0 +1,257 @@
+// The operators edgellm::MatMulRows and edgellm::MatMulRowGroups, and the library's entry.
+//
+// x (..., inputs) float, weight (outputs, groups, inputs / groups) int8, sums (groups, outputs) int32:
+// those of the weights, scales (outputs) float -> y (..., outputs) float. Every row of x is quantized
+// to int8, each group of its inputs with a range of its own. The products of a group are integers;
+// (q w - zero sums) * scale is summed over the groups, then multiplied by scales: as the standard
+// operators of edgellm/quantize/rows.py do it. Without groups, MatMulRows, that dimension is left out.
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "matmul_rows.h"
+#include "onnxruntime.h"
+
+enum { INPUT_X, INPUT_WEIGHT, INPUT_SUMS, INPUT_SCALES, INPUTS };
+enum { MOST_RANK = 8, LINE_BYTES = 64 };
+// Products of a task: enough to be worth waking a thread for.
+enum { TASK_PRODUCTS = 1 << 16 };
+
+typedef struct {
+    const OrtApi *api;
+    const Variant *variant;
+    size_t groups, inputs, depth;  // of a group: inputs, and those with their padding
+    size_t outputs, panels;
+    int8_t *weight;  // panel by panel
+    int32_t *sums;   // (panels, groups, PANEL); padded to whole panels, as the scales
+    float *scales;
+} Kernel;
+
+typedef struct {
+    const Kernel *kernel;
+    const float *x;
+    float *y;
+    size_t rows;
+    int8_t *quantized;  // (rows, groups, depth)
+    float *scales;      // (rows, groups)
+    int32_t *zeros;     // (rows, groups)
+    size_t share;  // rows, or panels, of one task
+} Call;
+
+#define TRY(call)                         \
+    do {                                  \
+        OrtStatus *status_ = (call);      \
+        if (status_) return status_;      \
+    } while (0)
+
+static size_t round_up(size_t value, size_t step) { return (value + step - 1) / step * step; }
+
+static size_t least(size_t one, size_t other) { return one < other ? one : other; }
+
+// Zeroed, at the start of a cache line.
+static void *reserve(size_t bytes) {
+    void *place = aligned_alloc(LINE_BYTES, round_up(bytes, LINE_BYTES));
+    return place ? memset(place, 0, bytes) : NULL;
+}
+
+static OrtStatus *dimensions(const OrtApi *api, const OrtValue *value, int64_t *sizes,
+                             size_t *rank) {
+    OrtShape *shape;
+    TRY(api->get_shape(value, &shape));
+    OrtStatus *status = api->get_rank(shape, rank);
+    if (!status && *rank > MOST_RANK)
+        status = api->create_status(ORT_FAIL, "MatMulRows: more than 8 dimensions");
+    if (!status) status = api->get_dimensions(shape, sizes, *rank);
+    api->release_shape(shape);
+    return status;
+}
+
+static OrtStatus *constant(const OrtApi *api, const OrtKernelInfo *info, size_t index,
+                           const OrtValue **value, const void **data) {
+    int is_constant = 0;
+    TRY(api->get_constant_input(info, index, &is_constant, value));
+    if (!is_constant) return api->create_status(ORT_FAIL, "MatMulRows: weights must be constant");
+    return api->get_data((OrtValue *)*value, (void **)data);
+}
+
+static void destroy(void *made) {
+    Kernel *kernel = made;
+    if (!kernel) return;
+    free(kernel->weight);
+    free(kernel->sums);
+    free(kernel->scales);
+    free(kernel);
+}
+
+static void pack(Kernel *kernel, const int8_t *weight, const int32_t *sums) {
+    const size_t lanes = kernel->variant->lanes, together = kernel->variant->together;
+    int8_t *out = kernel->weight;
+    for (size_t first = 0; first < kernel->panels * PANEL; first += lanes)
+        for (size_t group = 0; group < kernel->groups; group++)
+            for (size_t at = 0; at < kernel->depth; at += together)
+                for (size_t output = first; output < first + lanes; output++, out += together)
+                    if (output < kernel->outputs && at < kernel->inputs)
+                        memcpy(out, weight + (output * kernel->groups + group) * kernel->inputs + at,
+                               least(together, kernel->inputs - at));
+    for (size_t output = 0; output < kernel->outputs; output++)
+        for (size_t group = 0; group < kernel->groups; group++)
+            kernel->sums[(output / PANEL * kernel->groups + group) * PANEL + output % PANEL] =
+                sums[group * kernel->outputs + output];
+}
+
+static OrtStatus *create(const OrtCustomOp *op, const OrtApi *api, const OrtKernelInfo *info,
+                         void **made) {
+    (void)op;
+    const OrtValue *values[INPUTS];
+    const void *data[INPUTS];
+    for (size_t index = INPUT_WEIGHT; index < INPUTS; index++)
+        TRY(constant(api, info, index, &values[index], &data[index]));
+    int64_t shape[MOST_RANK];
+    size_t rank;
+    TRY(dimensions(api, values[INPUT_WEIGHT], shape, &rank));
+    if (rank != 2 && rank != 3)
+        return api->create_status(ORT_FAIL, "MatMulRows: the weight has not 2 or 3 dimensions");
+    Kernel *kernel = calloc(1, sizeof *kernel);
+    if (!kernel) return api->create_status(ORT_FAIL, "MatMulRows: out of memory");
+    kernel->api = api;
+    kernel->variant = choose_variant();
+    kernel->outputs = (size_t)shape[0];
+    kernel->groups = rank == 3 ? (size_t)shape[1] : 1;
+    kernel->inputs = (size_t)shape[rank - 1];
+    kernel->depth = round_up(kernel->inputs, DEPTH_STEP);
+    const size_t padded = round_up(kernel->outputs, PANEL);
+    kernel->panels = padded / PANEL;
+    kernel->weight = reserve(padded * kernel->groups * kernel->depth);
+    kernel->sums = reserve(padded * kernel->groups * sizeof *kernel->sums);
+    kernel->scales = reserve(padded * sizeof *kernel->scales);
+    if (!kernel->weight || !kernel->sums || !kernel->scales) {
+        destroy(kernel);
+        return api->create_status(ORT_FAIL, "MatMulRows: out of memory");
+    }
+    pack(kernel, data[INPUT_WEIGHT], data[INPUT_SUMS]);
+    memcpy(kernel->scales, data[INPUT_SCALES], kernel->outputs * sizeof *kernel->scales);
+    *made = kernel;
+    return NULL;
+}
+
+// The groups of all rows lie one after the other, before and after.
+static void quantize_some(void *given, size_t task) {
+    Call *call = given;
+    const size_t inputs = call->kernel->inputs, depth = call->kernel->depth;
+    const size_t end = least((task + 1) * call->share, call->rows * call->kernel->groups);
+    for (size_t at = task * call->share; at < end; at++)
+        quantize(call->x + at * inputs, inputs, depth, call->quantized + at * depth,
+                 call->scales + at, call->zeros + at);
+}
+
+static void multiply_tile(const Call *call, size_t panel, size_t row, int rows) {
+    const Kernel *kernel = call->kernel;
+    const size_t groups = kernel->groups, depth = kernel->depth;
+    const size_t output = panel * PANEL, outputs = least(PANEL, kernel->outputs - output);
+    float last[MOST_ROWS][PANEL];
+    float *y = call->y + row * kernel->outputs + output;
+    const Tile tile = {
+        .panel = kernel->weight + output * groups * depth,
+        .x = call->quantized + row * groups * depth,
+        .x_scales = call->scales + row * groups,
+        .x_zeros = call->zeros + row * groups,
+        .groups = groups,
+        .depth = depth,
+        .sums = kernel->sums + output * groups,
+        .scales = kernel->scales + output,
+        .y = outputs < PANEL ? last[0] : y,
+        .y_stride = outputs < PANEL ? PANEL : kernel->outputs,
+    };
+    kernel->variant->multiply(&tile, rows);
+    for (int index = 0; outputs < PANEL && index < rows; index++)
+        memcpy(y + index * kernel->outputs, last[index], outputs * sizeof *y);
+}
+
+static void multiply_some(void *given, size_t task) {
+    Call *call = given;
+    const size_t most = call->kernel->variant->rows;
+    const size_t end = least((task + 1) * call->share, call->kernel->panels);
+    for (size_t panel = task * call->share; panel < end; panel++)
+        for (size_t row = 0; row < call->rows; row += most)
+            multiply_tile(call, panel, row, (int)least(most, call->rows - row));
+}
+
+static OrtStatus *run(const Call *call, const OrtKernelContext *context, size_t count,
+                      size_t products, void (*work)(void *, size_t)) {
+    Call own = *call;
+    own.share = round_up(TASK_PRODUCTS, products) / products;
+    const size_t tasks = (count + own.share - 1) / own.share;
+    if (tasks > 1) return own.kernel->api->parallel_for(context, work, tasks, 0, &own);
+    work(&own, 0);
+    return NULL;
+}
+
+static OrtStatus *compute(void *made, OrtKernelContext *context) {
+    const Kernel *kernel = made;
+    const OrtApi *api = kernel->api;
+    const OrtValue *x;
+    OrtValue *y;
+    int64_t shape[MOST_RANK];
+    size_t rank;
+    Call call = {.kernel = kernel, .rows = 1};
+    TRY(api->get_input(context, INPUT_X, &x));
+    TRY(dimensions(api, x, shape, &rank));
+    if (rank == 0 || shape[rank - 1] != (int64_t)(kernel->groups * kernel->inputs))
+        return api->create_status(ORT_FAIL, "MatMulRows: the rows have another length than the weight");
+    for (size_t axis = 0; axis + 1 < rank; axis++) call.rows *= (size_t)shape[axis];
+    shape[rank - 1] = (int64_t)kernel->outputs;
+    TRY(api->get_output(context, 0, shape, rank, &y));
+    TRY(api->get_data((OrtValue *)x, (void **)&call.x));
+    TRY(api->get_data(y, (void **)&call.y));
+    if (call.rows == 0) return NULL;
+    const size_t ranges = call.rows * kernel->groups;
+    const size_t bytes = ranges * (kernel->depth + sizeof *call.scales + sizeof *call.zeros);
+    call.quantized = aligned_alloc(LINE_BYTES, round_up(bytes, LINE_BYTES));
+    if (!call.quantized) return api->create_status(ORT_FAIL, "MatMulRows: out of memory");
+    call.scales = (float *)(call.quantized + ranges * kernel->depth);
+    call.zeros = (int32_t *)(call.scales + ranges);
+    OrtStatus *status = run(&call, context, ranges, kernel->inputs, quantize_some);
+    if (!status) {
+        const size_t products = ranges * kernel->depth * PANEL;
+        status = run(&call, context, kernel->panels, products, multiply_some);
+    }
+    free(call.quantized);
+    return status;
+}
+
+static const char *rows_name(const OrtCustomOp *op) { return (void)op, "MatMulRows"; }
+static const char *groups_name(const OrtCustomOp *op) { return (void)op, "MatMulRowGroups"; }
+static const char *provider(const OrtCustomOp *op) { return (void)op, "CPUExecutionProvider"; }
+static size_t input_count(const OrtCustomOp *op) { return (void)op, INPUTS; }
+static size_t output_count(const OrtCustomOp *op) { return (void)op, 1; }
+static int output_type(const OrtCustomOp *op, size_t index) { return (void)op, (void)index, ORT_FLOAT; }
+static int none(const OrtCustomOp *op, size_t index) { return (void)op, (void)index, 0; }
+static int zero(const OrtCustomOp *op) { return (void)op, 0; }
+static int input_type(const OrtCustomOp *op, size_t index) {
+    static const int TYPES[INPUTS] = {ORT_FLOAT, ORT_INT8, ORT_INT32, ORT_FLOAT};
+    return (void)op, TYPES[index];
+}
+
+#define OPERATOR(of_name)                                                                        \
+    {                                                                                            \
+        .version = ORT_CUSTOM_OP_VERSION, .name = of_name, .provider = provider,                 \
+        .input_type = input_type, .input_count = input_count, .output_type = output_type,        \
+        .output_count = output_count, .destroy = destroy, .input_characteristic = none,          \
+        .output_characteristic = none, .input_memory = none, .variadic_input_least = zero,       \
+        .variadic_input_alike = zero, .variadic_output_least = zero,                             \
+        .variadic_output_alike = zero, .create = create, .compute = compute,                     \
+    }
+static const OrtCustomOp MATMUL_ROWS = OPERATOR(rows_name);
+static const OrtCustomOp MATMUL_ROW_GROUPS = OPERATOR(groups_name);
+
+// What onnxruntime calls when the library is registered with a session.
+__attribute__((visibility("default"))) OrtStatus *RegisterCustomOps(OrtSessionOptions *options,
+                                                                   const OrtApiBase *base) {
+    const OrtApi *api = base->get_api(ORT_API_VERSION);
+    OrtDomain *domain;
+    TRY(api->create_domain("edgellm", &domain));
+    TRY(api->add_operator(domain, &MATMUL_ROWS));
+    TRY(api->add_operator(domain, &MATMUL_ROW_GROUPS));
+    return api->add_domain(options, domain);
+}

@@ -1,0 +1,45 @@
+// Products of int8 rows with int8 weights in panels; see matmul_rows.c for the operator.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    PANEL = 16,      // outputs whose weights lie in one panel
+    DEPTH_STEP = 16,  // inputs are padded with zeros to a multiple of this
+    MOST_ROWS = 8,    // of any variant
+};
+
+// Some rows times one panel.
+typedef struct {
+    const int8_t *panel;
+    const int8_t *x;         // the first row; each is groups * depth bytes
+    const float *x_scales;   // (rows, groups)
+    const int32_t *x_zeros;  // (rows, groups)
+    size_t groups, depth;    // depth: inputs of a group
+    const int32_t *sums;     // (groups, PANEL): of the weights
+    const float *scales;     // (PANEL)
+    float *y;                // (rows, PANEL), rows that lie `y_stride` floats apart
+    size_t y_stride;
+} Tile;
+
+// One way to lay weights out and to multiply them, for one kind of core.
+//
+// A panel is blocks of `lanes` outputs. A block holds, for each `together` inputs, those of its first
+// output, then those of its second, and so on: it streams through memory once, front to back.
+typedef struct {
+    const char *name;
+    int lanes;
+    int together;
+    int rows;  // the most at once
+    // y = scales * sum over groups of ((x w - zero sums) * x scale)
+    void (*multiply)(const Tile *, int rows);
+} Variant;
+
+// The fastest variant that this core can run.
+const Variant *choose_variant(void);
+
+// Quantize `count` floats to -128..127, with the range that holds them and 0, and fill up to `padded`
+// with zeros. real = (integer - zero) * scale
+void quantize(const float *row, size_t count, size_t padded, int8_t *out, float *scale,
+              int32_t *zero);
