@@ -151,6 +151,33 @@ def test_another_bundle_on_another_machine_is_refused(make_report):
         compared(make_report(), other)
 
 
+def on_other_firmware(report, **fields):
+    facts = dataclasses.replace(report.environment, firmware={"boot loader": "2025-02-11"})
+    return dataclasses.replace(report, environment=facts, **fields)
+
+
+def test_pain_25_equal_boards_of_other_firmware_are_said_to_differ(make_report):
+    comparison = compared(make_report(), on_other_firmware(make_report()))
+    assert comparison.fingerprints == ("firmware is unknown in a and boot loader 2025-02-11 in b",)
+
+
+def test_pain_25_bundles_on_other_firmware_are_not_compared(make_report):
+    other = on_other_firmware(make_report(), bundle=BundleFacts("b", "00" * 32, 1))
+    with pytest.raises(UsageError, match="firmware is unknown in a and boot loader 2025-02-11 in"):
+        compared(make_report(), other)
+
+
+def test_one_machine_needs_no_explanation(make_report):
+    comparison = compared(make_report(), make_report())
+    assert (comparison.fingerprints, comparison.explanations) == ((), ())
+
+
+def test_two_machines_are_explained_stage_by_stage(make_report):
+    comparison = compared(make_report(), on_another_machine(make_report(times(2))))
+    assert [found.stage for found in comparison.explanations] == ["prefill", "decode"]
+    assert comparison.machines == ("Test Board 4", "Other Board")
+
+
 def test_other_output_is_noted(make_report):
     comparison = compared(make_report(), make_report(output_sha256=("00" * 32,) * 5))
     assert "b: produced other tokens than a" in comparison.notes
@@ -220,6 +247,12 @@ def test_a_run_that_swapped_is_not_compared(make_report):
     assert comparison.verdicts == ("valid", "swapping")
     assert change.verdict == "not comparable"
     assert change.why.startswith("the run of b is swapping: ")
+
+
+def test_a_limit_on_a_run_that_swapped_says_what_to_mend(make_report):
+    comparison = compared(make_report(), spoilt(make_report()))
+    with pytest.raises(UsageError, match=r"the run of b is swapping: .*: mend that and measure"):
+        require_no_slowdown(comparison, 0.05)
 
 
 def test_the_size_of_a_bundle_is_compared_however_the_run_went(make_report):

@@ -3,6 +3,8 @@ import dataclasses
 import pytest
 
 from edgellm.errors import UsageError
+from edgellm.records.golden import Limits
+from edgellm.records.parity import Parity, PromptParity
 from edgellm.records.report import BundleFacts
 from edgellm.records.samples import INSTRUCTIONS, CounterInfo, CounterSample
 from edgellm.report.compare import Named
@@ -151,3 +153,53 @@ def test_another_question_is_refused(make_report, change, sentence):
 def test_another_digest_is_the_question_itself(make_report):
     rebuilt = make_report(bundle=BundleFacts("tiny", "00" * 32, 1))
     assert gate(rebuilt, make_report()).passed
+
+
+def with_parity(report, kl, mean_limit=0.01):
+    prompt = PromptParity(2, 2, None, (kl, kl))
+    limits = Limits(mean_limit, 1.0, 1.0)
+    found = Parity("aarch64", "x86_64, onnxruntime 1.32.0", (prompt,), limits)
+    return dataclasses.replace(report, parity=found)
+
+
+@pytest.mark.usefixtures("all_valid")
+def test_pain_19_a_board_that_answers_otherwise_does_not_pass_however_fast(make_report):
+    decision = gate(with_parity(slower(make_report, 0.5), kl=0.3), make_report())
+    assert (decision.passed, decision.evidence) == (False, "parity")
+    assert decision.sentence == (
+        "new does not answer like the machine that made its bundle (x86_64, onnxruntime 1.32.0): "
+        "the mean KL divergence is 0.3 nats and the limit 0.01"
+    )
+
+
+@pytest.mark.usefixtures("all_valid")
+def test_pain_19_honest_rounding_passes(make_report):
+    assert gate(with_parity(make_report(), kl=0.005), make_report()).passed
+
+
+@pytest.mark.usefixtures("all_valid")
+def test_logits_that_are_no_numbers_do_not_pass(make_report):
+    decision = gate(with_parity(make_report(), kl=None), make_report())
+    assert (decision.passed, decision.evidence) == (False, "parity")
+
+
+def test_another_prompt_of_the_same_length_is_refused(make_report):
+    report = make_report()
+    other = dataclasses.replace(report.workload, prompt_sha256="00" * 32)
+    with pytest.raises(UsageError, match="prompt's digest is cdcdcdcdcdcd in base and 0000"):
+        gate(dataclasses.replace(report, workload=other), report)
+
+
+def test_instructions_of_several_threads_are_no_evidence(make_report):
+    both = counted(make_report(), 100)
+    both = dataclasses.replace(both, workload=dataclasses.replace(both.workload, threads=2))
+    with pytest.raises(UsageError, match="has 2 threads, which wait in loops of no fixed length"):
+        gate(both, both, on="instructions")
+
+
+@pytest.mark.usefixtures("all_valid")
+def test_pain_25_time_after_a_change_of_firmware_is_no_evidence(make_report):
+    report = make_report()
+    facts = dataclasses.replace(report.environment, firmware={"boot loader": "2024-12-01"})
+    with pytest.raises(UsageError, match="firmware is boot loader 2024-12-01 in base and unknown"):
+        gate(report, dataclasses.replace(report, environment=facts), on="time")

@@ -1,5 +1,9 @@
+import dataclasses
+
 import pytest
 
+from edgellm.records.golden import Limits
+from edgellm.records.parity import Parity, PromptParity
 from edgellm.records.report import BundleFacts
 from edgellm.records.units import METRICS
 from edgellm.report.compare import Change, Named, compare
@@ -129,3 +133,33 @@ def test_reports_that_took_turns_say_so(make_report):
     turns = make_report([100.0] * 6, interleaved="turns")
     text = as_text(compare([Named("a", turns), Named("b", turns)]))
     assert "(interleaved: the repetitions took turns, so the interval is of their ratios):" in text
+
+
+def test_two_machines_are_read_with_what_differs_above_and_what_explains_below(make_report):
+    slow = make_report([200, 202, 198, 200, 204])
+    facts = dataclasses.replace(slow.environment, board="Other Board", features=("asimddp",))
+    slow = dataclasses.replace(slow, environment=facts)
+
+    text = as_text(compare([Named("host", make_report()), Named("board", slow)]))
+
+    head, rest = text.split("\n\n", 1)
+    assert head.startswith("Test Board 4, Other Board, 4 threads")
+    assert rest.startswith(
+        "the machines differ: board is Test Board 4 in host and Other Board in board\n"
+    )
+    assert (
+        "decode step of board against host: 2.00x the time\n"
+        "  2.00x not explained\n"
+        "  beside: arithmetic: aarch64+dotprod against aarch64\n"
+    ) in text
+
+
+def test_parity_is_said_of_each_report_that_has_it(make_report):
+    prompt = PromptParity(16, 15, 3, (0.004,) * 16)
+    parity = Parity("aarch64", "x86_64", (prompt,), Limits(0.01, 0.1, 1.0))
+    board = make_report(parity=parity)
+
+    text = as_text(compare([Named("host", make_report()), Named("board", board)]))
+
+    assert "board: parity with x86_64: met on aarch64, 15 of 16 tokens equal\n" in text
+    assert "board: KL divergence of the logits: mean 0.004, largest 0.004 nats" in text
