@@ -75,7 +75,7 @@ def make_golden(
     noise = {"token by token": _spread(golden.replay_all(session, recorded, token_by_token=True))}
     del session  # its weights, before each stage has its own
     stage_ids = tuple(prompts[0][:STAGE_TOKENS])
-    arrays = _stages(stage, stage_ids, _keep_activations(graph))
+    arrays = _stages(stage, stage_ids, keep_activations(graph))
     goldens = GoldenSet(
         machine=machine,
         prompts=tuple(done),
@@ -112,17 +112,23 @@ def _limits(noise: Mapping[str, tuple[float, ...]]) -> dict[str, Limits]:
     }
 
 
-def _keep_activations(graph: ir.Model) -> bytes | None:
+def keep_activations(graph: ir.Model) -> ir.Model | None:
     """Return the graph with no activation rounded by MatMulNBits; None where none is."""
-    changed = ir.from_proto(ir.to_proto(graph))
+    changed = graph.clone()
     nodes = [node for node in changed.graph if node.attributes.get_int(ACCURACY, 0)]
     for node in nodes:
         node.attributes[ACCURACY] = ir.AttrInt64(ACCURACY, 0)
-    return ir.to_proto(changed).SerializeToString() if nodes else None
+    return changed if nodes else None
+
+
+def serialized(graph: ir.Model) -> bytes:
+    """Return a graph as ``model.onnx`` holds it; its external data stays where it is."""
+    data: bytes = ir.to_proto(graph).SerializeToString()
+    return data
 
 
 def _stages(
-    stage: StageFolder, ids: Sequence[int], float_graph: bytes | None
+    stage: StageFolder, ids: Sequence[int], floats: ir.Model | None
 ) -> dict[str, NDArray[np.floating]]:
     """Return what each stage gives, and its noise; nothing where the graph carries no stages."""
     weights = WeightsFile(stage.path / WEIGHTS_FILE)
@@ -134,8 +140,8 @@ def _stages(
         return {}
     given = {name: value.astype(np.float32) for name, value in arrays.items()}
     others = [plain.run(ids, _in_last_bits(given))]
-    if float_graph:
-        others.append(Stages(float_graph, model, weights, Engine()).run(ids, given))
+    if floats:
+        others.append(Stages(serialized(floats), model, weights, Engine()).run(ids, given))
     noise = {name: np.zeros((2, len(value)), np.float32) for name, value in given.items()}
     for values in others:
         for name, value in values:

@@ -86,8 +86,7 @@ def _severity(stage: StageParity) -> float:
 def _stages(
     bundle: Bundle, wanted: GoldenSet, limits: Limits, threads: int, progress: Progress
 ) -> Iterator[StageParity]:
-    with np.load(io.BytesIO(bundle.files[STAGES_FILE].read())) as file:
-        arrays = {name: file[name].astype(np.float32) for name in file.files}
+    arrays = read_stages(bundle)
     stages = Stages(
         bundle.files[MODEL_FILE].read(),
         bundle.manifest.model,
@@ -96,6 +95,12 @@ def _stages(
     )
     for name, found in stages.run(wanted.stage_ids, arrays, progress):
         yield judge(name, found, arrays, limits.stage_noise)
+
+
+def read_stages(bundle: Bundle) -> Arrays:
+    """Return what each stage gave where the bundle was made, and the noise of that."""
+    with np.load(io.BytesIO(bundle.files[STAGES_FILE].read())) as file:
+        return {name: file[name].astype(np.float32) for name in file.files}
 
 
 def judge(name: str, found: NDArray[np.float32], arrays: Arrays, factor: float) -> StageParity:

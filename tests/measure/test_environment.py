@@ -38,6 +38,12 @@ def test_the_state_of_a_board_is_read_in_plain_units(pi_4):
     )
 
 
+def test_pain_25_firmware_is_recorded_where_it_names_itself(put):
+    root = put({**PI_4, "proc/device-tree/chosen/bootloader/version": "f788aab6 2024-12-07\0"})
+    found, _ = environment(state(root), state(root), {}, root)
+    assert found.firmware == {"boot loader": "f788aab6 2024-12-07"}
+
+
 def test_a_board_is_named_with_its_core_and_clocks(pi_4):
     found, missing = environment(state(pi_4), state(pi_4), {"onnxruntime": "1.32.0"}, pi_4)
     assert found.board == "Raspberry Pi 4 Model B Rev 1.5"
