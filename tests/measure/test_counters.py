@@ -41,7 +41,7 @@ def test_an_emulators_own_count_is_taken_where_it_is_named(tmp_path, monkeypatch
         assert [gap.what for gap in opened.missing] == ["cycles"]
 
 
-def test_without_hardware_reference_cycles_are_counted(tmp_path, monkeypatch):
+def test_pain_26_without_hardware_reference_cycles_are_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/cpuinfo").write_text("BogoMIPS\t: 108.00\n")
@@ -50,7 +50,7 @@ def test_without_hardware_reference_cycles_are_counted(tmp_path, monkeypatch):
         assert [gap.what for gap in opened.missing] == ["cycles", "instructions"]
 
 
-def test_without_a_known_rate_time_alone_is_left_and_all_three_reasons(bare):
+def test_pain_26_without_a_known_rate_time_alone_is_left_and_all_three_reasons(bare):
     with open_counters(open_event=refuse, root=bare) as opened:
         assert opened.counters.read(5) == ()
         assert [gap.what for gap in opened.missing] == [

@@ -33,12 +33,12 @@ def test_the_firmwares_bits_are_put_in_words(bits, words):
     assert throttle.words(bits) == words
 
 
-def test_the_kernels_file_is_hexadecimal_and_needs_no_process(tmp_path):
+def test_pain_27_the_kernels_file_says_it_where_the_firmwares_program_is_missing(tmp_path):
     kernel_says(pi(tmp_path), "50005\n")
     assert throttle.read(tmp_path, never) == {"firmware": 0x50005}
 
 
-def test_without_the_file_a_raspberry_pi_is_asked(tmp_path):
+def test_pain_27_without_that_file_a_raspberry_pi_is_asked(tmp_path):
     assert throttle.read(pi(tmp_path), lambda question: "throttled=0x20002") == {
         "firmware": 0x20002
     }

@@ -28,7 +28,7 @@ def test_nothing_is_imported_into_this_process(package):
     assert "fake" not in sys.modules
 
 
-def test_a_crash_is_named_by_its_signal_with_its_likely_cause(package):
+def test_pain_01_a_crash_is_named_by_its_signal_with_its_likely_cause(package):
     found = package("import os, signal; os.kill(os.getpid(), signal.SIGILL)")
     assert found.failed
     assert "SIGILL" in found.problem

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import hypothesis
 import numpy as np
 import onnx_ir as ir
@@ -79,3 +82,44 @@ def test_weights_of_a_branch_are_moved_too(gather):
 def test_a_graph_that_is_cut_off_is_refused(gather, damage):
     with pytest.raises(ValueError, match=r"cut off|wire type"):
         relocate(gather[0][:-10] + damage, "data", 0)
+
+
+LAYERS, SIDE = 24, 1024  # of 4 MiB each
+OPEN = """
+import sys
+from pathlib import Path
+import numpy as np
+import onnxruntime as ort
+from edgellm.measure.memory import peak_rss_bytes
+from edgellm.runner.weights import WeightsFile, attach
+
+before = peak_rss_bytes()
+options = ort.SessionOptions()
+options.intra_op_num_threads = 1
+graph, weights = map(Path, sys.argv[1:])
+session = ort.InferenceSession(attach(graph.read_bytes(), WeightsFile(weights), options), options)
+session.run(None, {"x": np.ones((1, SIDE), np.float32)})
+print(peak_rss_bytes() - before)
+"""
+
+
+def test_pain_28_weights_are_in_memory_once_even_while_they_are_loaded(tmp_path):
+    """Onnxruntime packs them for its kernels, so that a copy of the file would make it two."""
+    size = LAYERS * SIDE * SIDE * 4
+    x = ir.val("x", ir.DataType.FLOAT, ir.Shape([1, SIDE]))
+    weights, nodes = [], []
+    for layer in range(LAYERS):
+        data = np.full((SIDE, SIDE), layer, np.float32)
+        weights.append(ir.val(f"w{layer}", const_value=ir.tensor(data, name=f"w{layer}")))
+        nodes.append(ir.node("MatMul", [nodes[-1].outputs[0] if nodes else x, weights[-1]]))
+    y = nodes[-1].outputs[0]
+    y.name, y.dtype, y.shape = "y", ir.DataType.FLOAT, x.shape
+    graph = ir.Graph([x], [y], nodes=nodes, initializers=weights, opset_imports={"": 21})
+    model = tmp_path / "model.onnx"
+    ir.save(ir.Model(graph, ir_version=10), model, external_data="data", size_threshold_bytes=0)
+
+    program = OPEN.replace("SIDE", str(SIDE))
+    command = [sys.executable, "-c", program, str(model), str(tmp_path / "data")]
+    growth = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    assert 0.9 * size < growth < 1.5 * size
