@@ -37,6 +37,7 @@ class Facts:
         free_bytes: What may still be written there.
         blobs: Size of each file in the store, by its SHA-256; parts end in ``.part``.
         bundles: Digests of the bundles that are whole there.
+        runtimes: Names of the folders of packages that are whole there.
     """
 
     python: tuple[int, ...]
@@ -51,6 +52,12 @@ class Facts:
     free_bytes: int
     blobs: Mapping[str, int]
     bundles: tuple[str, ...]
+    runtimes: tuple[str, ...]
+
+    @property
+    def python_version(self) -> str:
+        """Return the version of its Python as text."""
+        return ".".join(map(str, self.python))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,13 @@ from edgellm.remote.board import Blob, Board, Facts
 from edgellm.remote.run import Agent, Done, Hold
 from edgellm.remote.ssh import Connection, Say
 from edgellm.report.interleave import BY_EXIT_CODE
+from edgellm.runner import runtime
 from edgellm.runner.__main__ import parser_of
 from edgellm.runner.members import Member, members
 
 OLDEST_PYTHON = (3, 11)
+# What a file that a bad card damaged looks like: one of the bundle's, or one of its packages'.
+MENDED = (BundleInvalid.exit_code, EdgellmError.exit_code)
 UNFIT = ("--no-fit-check",)
 
 
@@ -182,12 +185,11 @@ def visit(
 
 def _demand_fit(board: Board, facts: Facts, bundle: Local, context: int | None) -> None:
     manifest = bundle.manifest
-    python = ".".join(map(str, facts.python))
     found = BoardFacts(
         name=board.name,
         arch=facts.machine,
         bits=facts.bits,
-        python=python,
+        python=facts.python_version,
         glibc=facts.glibc or "",
         features=facts.features,
         memory_bytes=facts.memory_bytes,
@@ -195,21 +197,29 @@ def _demand_fit(board: Board, facts: Facts, bundle: Local, context: int | None) 
         disk_free_bytes=facts.free_bytes,
     )
     missing = board.lacking_bytes(bundle.blobs)
-    if manifest.digest not in facts.bundles:
-        missing += sum(w.installed_bytes for w in manifest.wheels if w.takes(python))
+    if not _equipped(facts, manifest):
+        wheels = runtime.suiting(manifest.wheels, facts.python_version, facts.machine)
+        missing += sum(wheel.installed_bytes for wheel in wheels)
     fit.demand(found, manifest, context=context, disk_bytes=missing)
 
 
 def _demand_python(name: str, facts: Facts) -> None:
     if facts.python < OLDEST_PYTHON:
-        found, oldest = (".".join(map(str, version)) for version in (facts.python, OLDEST_PYTHON))
+        oldest = ".".join(map(str, OLDEST_PYTHON))
         raise RemoteError(
-            f"{name} has Python {found}, the runner needs {oldest} or newer: "
+            f"{name} has Python {facts.python_version}, the runner needs {oldest} or newer: "
             "upgrade its system, or name another Python in hosts.toml"
         )
 
 
-def bring(there: Visit, hold: Hold, bundle: Local, progress: Progress = silent) -> Deployed:
+def _equipped(facts: Facts, manifest: BundleManifest) -> bool:
+    """Return whether the packages that a bundle brings are unpacked there."""
+    return runtime.place_name(manifest, facts.python_version, facts.machine) in facts.runtimes
+
+
+def bring(
+    there: Visit, hold: Hold, bundle: Local, progress: Progress = silent, *, mend: bool = False
+) -> Deployed:
     """Make a bundle be on a board, with the packages that it carries.
 
     Args:
@@ -217,17 +227,20 @@ def bring(there: Visit, hold: Hold, bundle: Local, progress: Progress = silent) 
         hold: Its lock, taken again where the connection was lost.
         bundle: The bundle.
         progress: Told about the copy.
+        mend: Hold what is there against what it was; else what is there is believed.
 
     Raises:
         BundleInvalid: The bundle is damaged here.
         RemoteError: The board cannot be reached, or cannot take it.
     """
     start = time.monotonic()
+    if mend:
+        there.board.discard_damaged(bundle.manifest.digest, bundle.blobs)
     sent = there.board.send(bundle.blobs, hold.ensure, progress)
     digest = bundle.manifest.digest
     there.board.assemble(digest, {blob.name: blob.sha256 for blob in bundle.blobs})
     path = f"{there.facts.home}/bundles/{digest}"
-    if bundle.manifest.wheels:
+    if bundle.manifest.wheels and (mend or not _equipped(there.facts, bundle.manifest)):
         hold.ensure()
         # Whether it fits was asked before the copy.
         demand(there, there.agent.run("install", shipped("install", path, UNFIT)))
@@ -246,10 +259,11 @@ def selftest(there: Visit, hold: Hold, bundle: Local, deployed: Deployed) -> str
     """
     options = shipped("selftest", deployed.path)
     done = there.agent.run("selftest", options)
-    if done.status == BundleInvalid.exit_code:
-        there.board.connection.say(f"{done.sentence}; what is damaged there is sent again")
-        there.board.discard_damaged(bundle.manifest.digest, bundle.blobs)
-        bring(there, hold, bundle)
+    if done.status in MENDED:
+        there.board.connection.say(
+            f"{there.board.name}: {done.sentence}; what is damaged there is sent again"
+        )
+        bring(there, hold, bundle, mend=True)
         done = there.agent.run("selftest", options)
     demand(there, done)
     return done.stdout.decode()

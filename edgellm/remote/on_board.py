@@ -57,6 +57,7 @@ def probe() -> Dict[str, Any]:
         "free_bytes": _free_bytes(store),
         "blobs": {path.name: path.stat().st_size for path in _inside(store / "blobs")},
         "bundles": [path.name for path in _inside(store / "bundles")],
+        "runtimes": [path.name for path in _inside(store / "runtime")],
     }
 
 

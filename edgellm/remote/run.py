@@ -128,7 +128,7 @@ class Hold:
                 self._session = session
                 return
             holder = f"{self._agent.board.name} is in use by {answer['holder']}"
-            holder += f" since {answer['seconds']} s"
+            holder += f", for {answer['seconds']} s now"
             if not self._wait:
                 raise RemoteError(f"{holder}: wait for it with --wait")
             connection.say(f"{holder}; waiting for it")

@@ -31,6 +31,8 @@ TERMINATE_S = 5.0  # what a child has to end well, before it is killed
 POLL_S = 0.5
 GOODBYE = b"done"
 STDIN = 0
+# The first that one may write in; the lock is meant to be seen by all users.
+LOCK_FOLDERS = ("/run/lock", "/tmp", str(Path.home()))  # noqa: S108 - no secret, no trust in it
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 Start = Callable[[dict[str, Any]], None]
@@ -53,7 +55,7 @@ def execute(arguments: argparse.Namespace, start: Start) -> None:
         EdgellmError: As the command.
     """
     if arguments.operation == "hold":
-        _hold(_asked(), Path(os.environ["EDGELLM_HOME"]) / "lock")
+        _hold(_asked(), _lock_path())
     elif arguments.operation == "supervise":
         sys.exit(_supervise(json.dumps(_asked()).encode()))
     else:
@@ -79,12 +81,32 @@ def _host_left() -> bool:
 # hold --------------------------------------------------------------------------------------
 
 
+def _lock_path() -> Path:
+    """Return the file that stands for this board, for all its users; EDGELLM_LOCK overrides it."""
+    given = os.environ.get("EDGELLM_LOCK")
+    folder = next(folder for folder in LOCK_FOLDERS if os.access(folder, os.W_OK))
+    return Path(given) if given else Path(folder) / "edgellm-board.lock"
+
+
+def _shared(path: str, flags: int) -> int:
+    """Open a file that all users may write, as Linux lets them in a folder that all share.
+
+    There only the owner may open a file with O_CREAT (fs.protected_regular).
+    """
+    try:
+        return os.open(path, flags & ~os.O_CREAT)
+    except FileNotFoundError:
+        made = os.open(path, flags, 0o666)
+        os.fchmod(made, 0o666)  # whatever the umask
+        return made
+
+
 def _hold(asked: dict[str, Any], path: Path) -> None:
     """Keep the board for one user: ``asked`` has ``who`` and whether to ``wait``.
 
     Says ``{"holder": ..., "seconds": ...}`` while somebody else has it, then ``{}``.
     """
-    with path.open("a+", encoding="utf-8") as file:
+    with open(path, "a+", encoding="utf-8", opener=_shared) as file:
         told = False
         while not _locked(file):
             if not told:

@@ -59,21 +59,31 @@ def home() -> Path:
     return (Path(data) if data else Path.home() / ".local/share") / "edgellm"
 
 
-def suiting(wheels: Iterable[Wheel]) -> tuple[Wheel, ...]:
-    """Return the wheels that this Python loads."""
-    python, arch = platform.python_version(), platform.machine()
+def suiting(
+    wheels: Iterable[Wheel], python: str | None = None, arch: str | None = None
+) -> tuple[Wheel, ...]:
+    """Return the wheels that a Python on a machine loads; this one where they are None."""
+    python, arch = python or platform.python_version(), arch or platform.machine()
     return tuple(wheel for wheel in wheels if wheel.suits(python, arch, None))
 
 
 def place(manifest: BundleManifest) -> Path | None:
     """Return where this machine's packages of a bundle lie or would lie; None if it has none."""
+    name = place_name(manifest)
+    return home() / "runtime" / name if name else None
+
+
+def place_name(
+    manifest: BundleManifest, python: str | None = None, arch: str | None = None
+) -> str | None:
+    """Return the name of the folder of a machine's packages; of this machine where None."""
     digests = {entry.path: entry.sha256 for entry in manifest.files}
-    wheels = sorted(digests[wheel.path] for wheel in suiting(manifest.wheels))
+    wheels = sorted(digests[wheel.path] for wheel in suiting(manifest.wheels, python, arch))
     if not wheels:
         return None
     # What is left out is part of what a folder is: with another table it is another folder.
     content = "\n".join([*wheels, *LEFT_OUT])
-    return home() / "runtime" / hashlib.sha256(content.encode()).hexdigest()[:16]
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def kept(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:

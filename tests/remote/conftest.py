@@ -39,6 +39,7 @@ class Machine:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.home = folder / "edgellm"
+        self.lock = folder / "lock"
         self._process: subprocess.Popen[bytes] | None = None
         for name in ("host_key", "user_key"):
             command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
@@ -50,6 +51,7 @@ class Machine:
             f"ListenAddress 127.0.0.1\nPort {self.port}\nHostKey {folder}/host_key\n"
             f"AuthorizedKeysFile {folder}/user_key.pub\nStrictModes no\nUsePAM no\n"
             f"PasswordAuthentication no\nPidFile none\nPermitRootLogin yes\n"
+            f"SetEnv EDGELLM_LOCK={folder}/lock\n"  # each board of the tests is one by itself
         )
         (folder / "ssh_config").write_text(
             f"Host {NAME}\n HostName 127.0.0.1\n Port {self.port}\n User {getpass.getuser()}\n"

@@ -68,6 +68,7 @@ def test_a_copy_that_is_cut_goes_on_where_it_stopped(connection, machine, make_b
     assert said == ["bench-board: the connection was lost; trying again in 0 s"]
 
 
+@pytest.mark.slow
 def test_a_copy_survives_a_reboot(connection, machine, make_blob):
     def reboot():
         machine.off()

@@ -1,16 +1,21 @@
 import dataclasses
 import json
+import os
 
 import pytest
 
 from edgellm.bundle.build import build_bundle
 from edgellm.errors import BundleInvalid, DoesNotFit, ParityExceeded, RemoteError
+from edgellm.records.folder import FileEntry
 from edgellm.records.manifest import GOLDEN_FILE
+from edgellm.records.wheels import parse
 from edgellm.remote import deploy, several
 from edgellm.remote.board import Board
 from edgellm.remote.deploy import Wanted
 from edgellm.remote.hosts import Host
+from edgellm.remote.run import Agent, Done, Hold
 from edgellm.remote.ssh import Connection
+from edgellm.runner import runtime
 
 SHORT = ("--quick", "--repetitions", "2", "--prompt-tokens", "9", "--output-tokens", "3")
 
@@ -39,6 +44,7 @@ def test_a_bundle_is_copied_once_checked_and_measured(again, bundle, machine):
     assert machine.programs() == []
 
 
+@pytest.mark.slow
 def test_a_folder_and_a_file_of_the_same_model_share_what_they_have_in_common(
     again, bundle, tiny_stage, tmp_path
 ):
@@ -47,6 +53,41 @@ def test_a_folder_and_a_file_of_the_same_model_share_what_they_have_in_common(
     assert again(folder, selftest=False).deployed.sent_bytes < 10_000  # goldens and the manifest
 
 
+def test_packages_are_installed_once_for_the_board_and_again_where_something_was_damaged(
+    connection, bundle, monkeypatch
+):
+    local, ran = deploy.read_bundle(bundle), []
+    wheels = tuple(
+        parse(f"wheels/{name}-1.0-cp311-abi3-manylinux_2_17_{os.uname().machine}.whl")
+        for name in ("numpy", "tokenizers")
+    )
+    files = [FileEntry(wheel.path, 1, "ab" * 32) for wheel in wheels]
+    manifest = dataclasses.replace(
+        local.manifest, wheels=wheels, files=(*local.manifest.files, *files)
+    )
+    local = dataclasses.replace(local, manifest=manifest)
+
+    def run(self, command, options, **_):
+        ran.append(command)
+        return Done(0, b"", "")
+
+    with deploy.visit(connection) as there, Hold(there.agent, "a test", wait=False) as hold:
+        monkeypatch.setattr(Agent, "run", run)
+        deploy.bring(there, hold, local)
+        later = dataclasses.replace(there, facts=_with_runtime(there.facts, manifest))
+        deploy.bring(later, hold, local)
+        assert ran == ["install"]
+        deploy.bring(later, hold, local, mend=True)
+        assert ran == ["install", "install"]
+
+
+def _with_runtime(facts, manifest):
+    name = runtime.place_name(manifest, facts.python_version, facts.machine)
+    assert name
+    return dataclasses.replace(facts, runtimes=(name,))
+
+
+@pytest.mark.slow
 def test_what_a_bad_card_damaged_is_found_and_sent_again(again, bundle, machine, said):
     local = deploy.read_bundle(bundle)
     again(bundle, selftest=False)
@@ -61,6 +102,7 @@ def test_what_a_bad_card_damaged_is_found_and_sent_again(again, bundle, machine,
     assert said[0].endswith("what is damaged there is sent again")
 
 
+@pytest.mark.slow
 def test_a_board_that_answers_otherwise_fails_the_deployment(again, tiny_stage, tmp_path):
     bundle = build_bundle(tiny_stage, tmp_path / "tiny").path
     golden = bundle / GOLDEN_FILE

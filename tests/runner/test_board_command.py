@@ -5,6 +5,22 @@ import pytest
 from edgellm.runner import board_command
 
 
+def test_the_lock_is_for_all_users_of_a_board(tmp_path, monkeypatch):
+    monkeypatch.delenv("EDGELLM_LOCK", raising=False)
+    monkeypatch.setattr(board_command, "LOCK_FOLDERS", ("/absent", str(tmp_path)))
+    path = board_command._lock_path()
+    before = os.umask(0o077)
+    try:
+        for _ in range(2):
+            with open(path, "a+", opener=board_command._shared) as file:
+                file.write("ann@laptop")
+    finally:
+        os.umask(before)
+    assert path == tmp_path / "edgellm-board.lock"
+    assert path.stat().st_mode & 0o777 == 0o666
+    assert path.read_text() == "ann@laptop" * 2
+
+
 @pytest.fixture
 def host(monkeypatch):
     """Give the host's end of the stdin that an operation reads."""
