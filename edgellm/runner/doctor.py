@@ -112,7 +112,7 @@ def _packages(packages: tuple[Imported, ...]) -> Iterator[str]:
         if package.failed:
             yield (
                 f"{package.package} cannot be imported ({package.problem}): "
-                "install the versions of constraints-board.txt"
+                "a bundle that was made with --target brings them, python3 BUNDLE install"
             )
 
 

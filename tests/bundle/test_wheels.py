@@ -1,6 +1,7 @@
 import dataclasses
 import io
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +48,13 @@ def test_pain_02_and_06_the_board_gets_three_packages_and_never_torch():
     names = {parse(name).name for name in wheels.locked()}
 
     assert names == PACKAGES
+
+
+def test_the_lock_has_what_the_constraints_of_boards_say():
+    pinned = (Path(__file__).parents[2] / "constraints-board.txt").read_text().splitlines()[1:]
+
+    found = {f"{wheel.name}=={wheel.version}" for wheel in map(parse, wheels.locked())}
+    assert found == set(pinned)
 
 
 @pytest.fixture
