@@ -83,7 +83,7 @@ def test_a_package_that_crashes_comes_first_in_the_advice(text_of):
     text = text_of("raspberry-pi-3b", packages=(crash,))
     assert (
         "- onnxruntime cannot be imported (its import ends Python by SIGILL): "
-        "brings them, python3 BUNDLE install" in text
+        "a bundle that was made with --target brings them, python3 BUNDLE install" in text
     )
 
 
