@@ -8,6 +8,7 @@ import click
 
 from edgellm.cli._board import describe_wheels, fit_option, target_option, wheels_option
 from edgellm.cli._common import emit, handle_errors, json_option, output_option, progress
+from edgellm.cli._target import Choosing, guard_options, quantize_chosen, read_choice
 from edgellm.records.progress import Progress
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 @click.command("build", short_help="The whole road in one command: from a model to a bundle.")
 @click.argument("model")
 @output_option("Bundle folder, or one .edgellm file,")
-@click.option("--scheme", default="int8", show_default=True, help="See edgellm quantize.")
+@click.option("--scheme", help="See edgellm quantize: int8, or auto with --target.")
+@guard_options
 @click.option("--layers", type=click.IntRange(0), default=0, help="Layers to prune (0).")
 @click.option(
     "--ffn",
@@ -47,7 +49,10 @@ def command(
     model: str,
     output: Path,
     force: bool,
-    scheme: str,
+    scheme: str | None,
+    max_perplexity: float | None,
+    max_kl: float | None,
+    no_guard: bool,
     layers: int,
     ffn: float,
     calibration: Path | None,
@@ -70,13 +75,12 @@ def command(
     """
     from edgellm.bundle.build import Board, build_bundle
     from edgellm.export.pipeline import export_model
-    from edgellm.quantize.pipeline import choose_scheme
     from edgellm.records.folder import claim_output
     from edgellm.targets import load
 
     claim_output(output, force=force)
     board = Board(load(target) if target else None, wheels, not no_fit_check)
-    chosen = choose_scheme(scheme, {})
+    choosing = read_choice(scheme, target, {}, (not no_guard, max_perplexity, max_kl))
     place = output.absolute().parent
     place.mkdir(parents=True, exist_ok=True)
     with (
@@ -85,13 +89,14 @@ def command(
     ):
         exported = Path(scratch) / "exported"
         export_model(model, exported, progress=told)
-        small = _compress(exported, chosen, (layers, ffn, calibration), told)
+        small, said = _compress(exported, choosing, (layers, ffn, calibration), told)
         quality = _quality(small, exported, told) if evaluate else None
         built = build_bundle(
             small, output, board=board, quality=quality, force=force, progress=told
         )
     size = sum(entry.bytes for entry in built.manifest.files)
-    lines = [f"{output}: {built.manifest.model.name}, {scheme}, {size / 2**20:.1f} MiB"]
+    name = choosing.base.name
+    lines = [f"{output}: {built.manifest.model.name}, {name}, {size / 2**20:.1f} MiB", *said]
     lines += describe_wheels(built.manifest)
     if quality is not None:
         lines.append(_cost(quality))
@@ -101,8 +106,8 @@ def command(
 
 
 def _compress(
-    exported: Path, scheme: "Scheme", pruning: tuple[int, float, Path | None], told: Progress
-) -> Path:
+    exported: Path, choosing: Choosing, pruning: tuple[int, float, Path | None], told: Progress
+) -> tuple[Path, list[str]]:
     from edgellm.prune.pipeline import prune_stage
     from edgellm.prune.pruning import Request
     from edgellm.quantize.pipeline import quantize_stage
@@ -112,10 +117,13 @@ def _compress(
     if layers or ffn:
         source = exported.with_name("pruned")
         prune_stage(exported, source, Request(layers, ffn), calibration, progress=told)
-    target = exported.with_name("quantized")
-    text = calibration if scheme.compensates else None
-    quantize_stage(source, target, scheme, calibration=text, progress=told)
-    return target
+
+    def make(scheme: "Scheme", place: Path) -> None:
+        text = calibration if scheme.compensates else None
+        quantize_stage(source, place, scheme, calibration=text, force=True, progress=told)
+
+    small = exported.with_name("quantized")
+    return small, quantize_chosen(source, small, choosing, make, told)
 
 
 def _quality(small: Path, exported: Path, told: Progress) -> "Quality":

@@ -2,28 +2,43 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgellm.cli._common import emit, handle_errors, json_option, output_option, progress
+from edgellm.cli._target import guard_options, quantize_chosen, read_choice
+
+if TYPE_CHECKING:
+    from edgellm.quantize.scheme import Scheme
 
 
 @click.command("quantize", short_help="Store and multiply the weights in fewer bits.")
 @click.argument("stage", type=click.Path(path_type=Path))
 @output_option("Stage folder")
-@click.option("--scheme", default="int8", show_default=True, help="What the weights become.")
+@click.option("--scheme", help="What the weights become: int8, or auto with --target.")
+@click.option("--target", metavar="ID", help="Choose kernels for this board: edgellm targets.")
+@guard_options
+@click.option(
+    "--prompt-tokens",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    help="For --target: tokens of the prompts that the model will get.",
+)
+@click.option(
+    "--output-tokens",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    help="For --target: tokens that it will answer.",
+)
 @click.option("--group-size", type=int, help="Weights that share a scale: 16 to 256.")
 @click.option(
     "--symmetric/--asymmetric", default=None, help="Zero points in the middle, or chosen."
 )
 @click.option("--head-bits", type=int, help="Bits of head and embedding: 8 or 4.")
 @click.option("--head-group-size", type=int, help="Their group size.")
-@click.option(
-    "--activations",
-    type=click.Choice(["unsigned", "signed"]),
-    help="For int8-dynamic: unsigned is fast on x86, signed on ARM; same numbers.",
-)
 @click.option(
     "--keep-float",
     multiple=True,
@@ -43,7 +58,13 @@ def command(
     stage: Path,
     output: Path,
     force: bool,
-    scheme: str,
+    scheme: str | None,
+    target: str | None,
+    max_perplexity: float | None,
+    max_kl: float | None,
+    no_guard: bool,
+    prompt_tokens: int,
+    output_tokens: int,
     calibration: Path | None,
     no_calibration: bool,
     as_json: bool,
@@ -53,6 +74,10 @@ def command(
 
     \b
     Schemes:
+      auto          with --target: for each kind of matmul the kernel that needs the
+                    fewest instructions on that board; int8 and int4 restrict it to
+                    those bits there. What loses more quality than is allowed, in
+                    prefill or token by token, gives way to the next best
       int8          blocks of 8 bits, int8 arithmetic; the default. Blocks of a
                     Q8_0 file are carried over exactly, those of Q4_0 by int4
       int4          blocks of 4 bits with zero points, head 8 bits; errors make up
@@ -65,23 +90,36 @@ def command(
     \b
     Examples:
       edgellm quantize fp32 -o int8
+      edgellm quantize fp32 -o pi4 --target raspberry-pi-4b-4gb
       edgellm quantize fp32 -o int4 --scheme int4 --calibration mine.txt
       edgellm quantize fp32 -o mixed --scheme int4 --keep-float layers.0.
     """
-    from edgellm.quantize.pipeline import choose_scheme, quantize_stage
+    from edgellm.graph.stage_folder import open_stage
+    from edgellm.quantize.pipeline import quantize_stage
 
-    chosen = choose_scheme(scheme, options)
+    choosing = read_choice(
+        scheme,
+        target,
+        options,
+        (not no_guard, max_perplexity, max_kl),
+        (prompt_tokens, output_tokens),
+    )
     with progress() as told:
-        record = quantize_stage(
-            stage,
-            output,
-            chosen,
-            calibrate=not no_calibration,
-            calibration=calibration,
-            force=force,
-            progress=told,
-        )
-    emit(as_json, record, describe(output, record.provenance[-1].measured))
+
+        def make(chosen: "Scheme", place: Path) -> None:
+            quantize_stage(
+                stage,
+                place,
+                chosen,
+                calibrate=not no_calibration,
+                calibration=calibration,
+                force=True,
+                progress=told,
+            )
+
+        said = quantize_chosen(stage, output, choosing, make, told, force=force)
+    record = open_stage(output, check=False).record
+    emit(as_json, record, "\n".join([describe(output, record.provenance[-1].measured), *said]))
 
 
 def describe(output: Path, measured: Mapping[str, Any]) -> str:

@@ -84,8 +84,14 @@ def _fit(counted: tuple[tuple[str, int], ...], rows: int) -> NDArray[np.float64]
     sizes = [(tuple(map(int, name.split("x"))), count) for name, count in counted]
     points = [(_features(*size[:2]), count) for size, count in sizes if size[2] == rows]
     relative = np.array([features / count for features, count in points])
-    found: NDArray[np.float64] = np.linalg.lstsq(relative, np.ones(len(points)), rcond=None)[0]
-    return found
+    shares = np.zeros(relative.shape[1])
+    used = np.arange(len(shares))
+    while True:
+        found = np.linalg.lstsq(relative[:, used], np.ones(len(points)), rcond=None)[0]
+        if found.min() >= 0:
+            shares[used] = found
+            return shares
+        used = np.delete(used, found.argmin())  # nothing takes less than no instructions
 
 
 @functools.cache
