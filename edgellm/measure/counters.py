@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgellm.measure import perf_event
 from edgellm.measure.clock import NO_COUNTERS, Counters
-from edgellm.measure.emulation import open_emulated
+from edgellm.measure.emulation import emulation, open_emulated
 from edgellm.measure.hardware import open_hardware
 from edgellm.measure.reference import ReferenceCounter, find_rate
 from edgellm.records.samples import CYCLES, Unavailable
@@ -61,4 +61,4 @@ def open_counters(
     if isinstance(rate, Unavailable):
         yield OpenCounters(NO_COUNTERS, (*missing, rate))
     else:
-        yield OpenCounters(ReferenceCounter(rate), missing)
+        yield OpenCounters(ReferenceCounter(rate, emulation(root)), missing)

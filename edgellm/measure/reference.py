@@ -102,11 +102,18 @@ def cpuinfo(root: Path) -> dict[str, str]:
 
 
 class ReferenceCounter:
-    """Counts time in ticks of a constant rate; its enabled time is the clock itself."""
+    """Counts time in ticks of a constant rate; its enabled time is the clock itself.
 
-    def __init__(self, rate: Rate) -> None:
+    Args:
+        rate: Of the ticks.
+        emulator: Who makes the time up; None on a real machine.
+    """
+
+    def __init__(self, rate: Rate, emulator: str | None = None) -> None:
         self._rate = rate
-        self.infos = (CounterInfo(REFERENCE_CYCLES, rate.source, rate_hz=rate.hz),)
+        source = f"{rate.source}; {emulator}, emulated: no real time" if emulator else rate.source
+        made_up = emulator is not None
+        self.infos = (CounterInfo(REFERENCE_CYCLES, source, rate_hz=rate.hz, emulated=made_up),)
 
     def read(self, now_ns: int) -> tuple[CounterSample, ...]:
         """Return the ticks that correspond to ``now_ns`` of the clock."""

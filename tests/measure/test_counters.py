@@ -50,6 +50,15 @@ def test_pain_26_without_hardware_reference_cycles_are_counted(tmp_path, monkeyp
         assert [gap.what for gap in opened.missing] == ["cycles", "instructions"]
 
 
+def test_reference_cycles_of_an_emulated_machine_say_so(put, monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    board = {"proc/cpuinfo": "BogoMIPS: 125.00\n", "proc/device-tree/model": "linux,dummy-virt\0"}
+    with open_counters(open_event=refuse, root=put(board)) as opened:
+        (info,) = opened.counters.infos
+    assert info.emulated
+    assert "emulated: no real time" in info.source
+
+
 def test_pain_26_without_a_known_rate_time_alone_is_left_and_all_three_reasons(bare):
     with open_counters(open_event=refuse, root=bare) as opened:
         assert opened.counters.read(5) == ()
