@@ -26,6 +26,7 @@ DOMAINS: Mapping[str, str] = {
     "FusedMatMul": MICROSOFT,
     "GatherBlockQuantized": MICROSOFT,
     "GroupQueryAttention": MICROSOFT,
+    "MatMulBlocks": EDGELLM,
     "MatMulNBits": MICROSOFT,
     "MatMulRowGroups": EDGELLM,
     "MatMulRows": EDGELLM,

@@ -22,6 +22,8 @@ UNSTAGED = "graph"
 """Stage of every node in a graph of the standard route, where nodes carry none."""
 
 MATMULS = frozenset({"MatMul", "FusedMatMul", "Gemm"})
+ROWS = frozenset({"MatMulRows", "MatMulRowGroups"})
+NBITS = frozenset({"MatMulNBits", "MatMulBlocks"})
 LOOKUPS: Mapping[str, tuple[int, ...]] = {
     "Gather": (0,),
     "GatherBlockQuantized": (0, 2, 3),
@@ -219,7 +221,7 @@ def _parameters(node: ir.Node, value: ir.Value, facts: ModelFacts) -> int:
     auxiliary = str(value.name).endswith(AUXILIARY)
     if table or auxiliary or tensor.dtype not in NUMBERS or tensor.size <= 1:
         return 0
-    if node.op_type == "MatMulNBits" and value is node.inputs[1]:
+    if node.op_type in NBITS and value is node.inputs[1]:
         return _integer(node, "N") * _integer(node, "K")
     if node.op_type == "GatherBlockQuantized":
         return _shape(value)[0] * facts.hidden_size
@@ -255,9 +257,9 @@ def _macs(node: ir.Node, facts: ModelFacts, context_tokens: int) -> int | None:
         # Scores and weighted values, each over the cache and the token itself.
         width = _integer(node, "num_heads") * facts.kv.head_dim
         return 2 * width * _window(node, context_tokens + 1)
-    if node.op_type == "MatMulNBits":
+    if node.op_type in NBITS:
         return _integer(node, "N") * _integer(node, "K")
-    if node.op_type in MATMULS or node.op_type.startswith("MatMulRow"):
+    if node.op_type in MATMULS | ROWS:
         sources = [_source(value) for value in node.inputs[:2]]
         sizes = [s.const_value.size for s in sources if s is not None and s.const_value is not None]
         return sizes[0] if sizes else None

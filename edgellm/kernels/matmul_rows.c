@@ -14,6 +14,7 @@
 #include "onnxruntime.h"
 
 enum { INPUT_X, INPUT_WEIGHT, INPUT_SUMS, INPUT_SCALES, INPUTS };
+enum { INPUT_SCALES_4 = 2, INPUT_ZEROS_4 = 3 };  // of MatMulBlocks, with as many inputs
 enum { MOST_RANK = 8, LINE_BYTES = 64 };
 // Products of a task: enough to be worth waking a thread for.
 enum { TASK_PRODUCTS = 1 << 16 };
@@ -23,9 +24,12 @@ typedef struct {
     const Variant *variant;
     size_t groups, inputs, depth;  // of a group: inputs, and those with their padding
     size_t outputs, panels;
-    int8_t *weight;  // panel by panel
-    int32_t *sums;   // (panels, groups, PANEL); padded to whole panels, as the scales
-    float *scales;
+    Bits bits;
+    size_t panel_bytes;
+    uint8_t *weight;  // panel by panel
+    int32_t *sums;    // (panels, groups, PANEL), padded to whole panels
+    int32_t *zeros;   // as the sums; none of 8 bits
+    float *scales;    // (panels, PANEL); as the sums of 4 bits
 } Kernel;
 
 typedef struct {
@@ -36,6 +40,7 @@ typedef struct {
     int8_t *quantized;  // (rows, groups, depth)
     float *scales;      // (rows, groups)
     int32_t *zeros;     // (rows, groups)
+    int32_t *sums;      // (rows, groups)
     size_t share;  // rows, or panels, of one task
 } Call;
 
@@ -80,13 +85,14 @@ static void destroy(void *made) {
     if (!kernel) return;
     free(kernel->weight);
     free(kernel->sums);
+    free(kernel->zeros);
     free(kernel->scales);
     free(kernel);
 }
 
 static void pack(Kernel *kernel, const int8_t *weight, const int32_t *sums) {
     const size_t lanes = kernel->variant->lanes, together = kernel->variant->together;
-    int8_t *out = kernel->weight;
+    uint8_t *out = kernel->weight;
     for (size_t first = 0; first < kernel->panels * PANEL; first += lanes)
         for (size_t group = 0; group < kernel->groups; group++)
             for (size_t at = 0; at < kernel->depth; at += together)
@@ -100,9 +106,60 @@ static void pack(Kernel *kernel, const int8_t *weight, const int32_t *sums) {
                 sums[group * kernel->outputs + output];
 }
 
-static OrtStatus *create(const OrtCustomOp *op, const OrtApi *api, const OrtKernelInfo *info,
-                         void **made) {
-    (void)op;
+// Weights of 4 bits lie two in a byte, the first low; so do their zero points.
+static uint8_t nibble(const uint8_t *data, size_t index) { return data[index / 2] >> index % 2 * 4 & 15; }
+
+static void pack_4(Kernel *kernel, const uint8_t *weight, const float *scales, const uint8_t *zeros) {
+    const size_t lanes = kernel->variant->lanes, together = kernel->variant->together;
+    const size_t groups = kernel->groups, depth = kernel->depth;
+    uint8_t *out = kernel->weight;
+    for (size_t first = 0; first < kernel->panels * PANEL; first += lanes)
+        for (size_t group = 0; group < groups; group++)
+            for (size_t at = 0; at < depth; at += 2 * together)
+                for (size_t output = first; output < first + lanes; output++)
+                    for (size_t index = at; index < at + together; index++, out++) {
+                        if (output >= kernel->outputs) continue;
+                        const uint8_t *from = weight + (output * groups + group) * depth / 2;
+                        *out = nibble(from, index) | nibble(from, index + together) << 4;
+                    }
+    for (size_t output = 0; output < kernel->outputs; output++)
+        for (size_t group = 0; group < groups; group++) {
+            const size_t place = (output / PANEL * groups + group) * PANEL + output % PANEL;
+            const uint8_t *from = weight + (output * groups + group) * depth / 2;
+            const int32_t zero = nibble(zeros + output * ((groups + 1) / 2), group);
+            int32_t sum = -(int32_t)depth * zero;
+            for (size_t index = 0; index < depth; index++) sum += nibble(from, index);
+            kernel->sums[place] = sum;
+            kernel->zeros[place] = zero;
+            kernel->scales[place] = scales[output * groups + group];
+        }
+}
+
+// A kernel for a weight of `shape`, (outputs, inputs) or (outputs, groups, inputs of a group).
+static Kernel *reserve_kernel(const OrtApi *api, const int64_t *shape, size_t rank, Bits bits) {
+    Kernel *kernel = calloc(1, sizeof *kernel);
+    if (!kernel) return NULL;
+    kernel->api = api;
+    kernel->bits = bits;
+    kernel->variant = choose_variant(bits);
+    kernel->outputs = (size_t)shape[0];
+    kernel->groups = rank == 3 ? (size_t)shape[1] : 1;
+    kernel->inputs = (size_t)shape[rank - 1];
+    kernel->depth = round_up(kernel->inputs, DEPTH_STEP);
+    kernel->panels = round_up(kernel->outputs, PANEL) / PANEL;
+    kernel->panel_bytes = PANEL * kernel->groups * kernel->depth / (bits == BITS_4 ? 2 : 1);
+    const size_t places = kernel->panels * PANEL * kernel->groups;
+    const size_t scales = bits == BITS_4 ? places : kernel->panels * PANEL;
+    kernel->weight = reserve(kernel->panels * kernel->panel_bytes);
+    kernel->sums = reserve(places * sizeof *kernel->sums);
+    kernel->zeros = reserve(bits == BITS_4 ? places * sizeof *kernel->zeros : 1);
+    kernel->scales = reserve(scales * sizeof *kernel->scales);
+    if (kernel->weight && kernel->sums && kernel->zeros && kernel->scales) return kernel;
+    destroy(kernel);
+    return NULL;
+}
+
+static OrtStatus *create(const OrtApi *api, const OrtKernelInfo *info, Bits bits, void **made) {
     const OrtValue *values[INPUTS];
     const void *data[INPUTS];
     for (size_t index = INPUT_WEIGHT; index < INPUTS; index++)
@@ -110,29 +167,31 @@ static OrtStatus *create(const OrtCustomOp *op, const OrtApi *api, const OrtKern
     int64_t shape[MOST_RANK];
     size_t rank;
     TRY(dimensions(api, values[INPUT_WEIGHT], shape, &rank));
-    if (rank != 2 && rank != 3)
-        return api->create_status(ORT_FAIL, "MatMulRows: the weight has not 2 or 3 dimensions");
-    Kernel *kernel = calloc(1, sizeof *kernel);
+    if (rank != 3 && !(rank == 2 && bits == BITS_8))
+        return api->create_status(ORT_FAIL, "MatMulRows: the weight has another number of dimensions");
+    if (bits == BITS_4) shape[2] *= 2;
+    if (bits == BITS_4 && shape[2] != 32 && shape[2] != 64 && shape[2] != 128)
+        return api->create_status(ORT_FAIL, "MatMulBlocks: blocks are not of 32, 64 or 128 weights");
+    Kernel *kernel = reserve_kernel(api, shape, rank, bits);
     if (!kernel) return api->create_status(ORT_FAIL, "MatMulRows: out of memory");
-    kernel->api = api;
-    kernel->variant = choose_variant();
-    kernel->outputs = (size_t)shape[0];
-    kernel->groups = rank == 3 ? (size_t)shape[1] : 1;
-    kernel->inputs = (size_t)shape[rank - 1];
-    kernel->depth = round_up(kernel->inputs, DEPTH_STEP);
-    const size_t padded = round_up(kernel->outputs, PANEL);
-    kernel->panels = padded / PANEL;
-    kernel->weight = reserve(padded * kernel->groups * kernel->depth);
-    kernel->sums = reserve(padded * kernel->groups * sizeof *kernel->sums);
-    kernel->scales = reserve(padded * sizeof *kernel->scales);
-    if (!kernel->weight || !kernel->sums || !kernel->scales) {
-        destroy(kernel);
-        return api->create_status(ORT_FAIL, "MatMulRows: out of memory");
+    if (bits == BITS_4) {
+        pack_4(kernel, data[INPUT_WEIGHT], data[INPUT_SCALES_4], data[INPUT_ZEROS_4]);
+    } else {
+        pack(kernel, data[INPUT_WEIGHT], data[INPUT_SUMS]);
+        memcpy(kernel->scales, data[INPUT_SCALES], kernel->outputs * sizeof *kernel->scales);
     }
-    pack(kernel, data[INPUT_WEIGHT], data[INPUT_SUMS]);
-    memcpy(kernel->scales, data[INPUT_SCALES], kernel->outputs * sizeof *kernel->scales);
     *made = kernel;
     return NULL;
+}
+
+static OrtStatus *create_8(const OrtCustomOp *op, const OrtApi *api, const OrtKernelInfo *info,
+                           void **made) {
+    return (void)op, create(api, info, BITS_8, made);
+}
+
+static OrtStatus *create_4(const OrtCustomOp *op, const OrtApi *api, const OrtKernelInfo *info,
+                           void **made) {
+    return (void)op, create(api, info, BITS_4, made);
 }
 
 // The groups of all rows lie one after the other, before and after.
@@ -140,9 +199,11 @@ static void quantize_some(void *given, size_t task) {
     Call *call = given;
     const size_t inputs = call->kernel->inputs, depth = call->kernel->depth;
     const size_t end = least((task + 1) * call->share, call->rows * call->kernel->groups);
-    for (size_t at = task * call->share; at < end; at++)
-        quantize(call->x + at * inputs, inputs, depth, call->quantized + at * depth,
-                 call->scales + at, call->zeros + at);
+    for (size_t at = task * call->share; at < end; at++) {
+        int8_t *out = call->quantized + at * depth;
+        quantize(call->x + at * inputs, inputs, depth, out, call->scales + at, call->zeros + at);
+        if (call->kernel->bits == BITS_4) call->sums[at] = sum(out, depth);
+    }
 }
 
 static void multiply_tile(const Call *call, size_t panel, size_t row, int rows) {
@@ -152,14 +213,16 @@ static void multiply_tile(const Call *call, size_t panel, size_t row, int rows) 
     float last[MOST_ROWS][PANEL];
     float *y = call->y + row * kernel->outputs + output;
     const Tile tile = {
-        .panel = kernel->weight + output * groups * depth,
+        .panel = kernel->weight + panel * kernel->panel_bytes,
         .x = call->quantized + row * groups * depth,
         .x_scales = call->scales + row * groups,
         .x_zeros = call->zeros + row * groups,
+        .x_sums = call->sums + row * groups,
         .groups = groups,
         .depth = depth,
         .sums = kernel->sums + output * groups,
-        .scales = kernel->scales + output,
+        .zeros = kernel->zeros + output * groups,
+        .scales = kernel->scales + output * (kernel->bits == BITS_4 ? groups : 1),
         .y = outputs < PANEL ? last[0] : y,
         .y_stride = outputs < PANEL ? PANEL : kernel->outputs,
     };
@@ -206,11 +269,13 @@ static OrtStatus *compute(void *made, OrtKernelContext *context) {
     TRY(api->get_data(y, (void **)&call.y));
     if (call.rows == 0) return NULL;
     const size_t ranges = call.rows * kernel->groups;
-    const size_t bytes = ranges * (kernel->depth + sizeof *call.scales + sizeof *call.zeros);
+    const size_t of_range = kernel->depth + sizeof *call.scales + 2 * sizeof *call.zeros;
+    const size_t bytes = ranges * of_range;
     call.quantized = aligned_alloc(LINE_BYTES, round_up(bytes, LINE_BYTES));
     if (!call.quantized) return api->create_status(ORT_FAIL, "MatMulRows: out of memory");
     call.scales = (float *)(call.quantized + ranges * kernel->depth);
     call.zeros = (int32_t *)(call.scales + ranges);
+    call.sums = call.zeros + ranges;
     OrtStatus *status = run(&call, context, ranges, kernel->inputs, quantize_some);
     if (!status) {
         const size_t products = ranges * kernel->depth * PANEL;
@@ -222,6 +287,7 @@ static OrtStatus *compute(void *made, OrtKernelContext *context) {
 
 static const char *rows_name(const OrtCustomOp *op) { return (void)op, "MatMulRows"; }
 static const char *groups_name(const OrtCustomOp *op) { return (void)op, "MatMulRowGroups"; }
+static const char *blocks_name(const OrtCustomOp *op) { return (void)op, "MatMulBlocks"; }
 static const char *provider(const OrtCustomOp *op) { return (void)op, "CPUExecutionProvider"; }
 static size_t input_count(const OrtCustomOp *op) { return (void)op, INPUTS; }
 static size_t output_count(const OrtCustomOp *op) { return (void)op, 1; }
@@ -232,18 +298,25 @@ static int input_type(const OrtCustomOp *op, size_t index) {
     static const int TYPES[INPUTS] = {ORT_FLOAT, ORT_INT8, ORT_INT32, ORT_FLOAT};
     return (void)op, TYPES[index];
 }
+static int input_type_4(const OrtCustomOp *op, size_t index) {
+    static const int TYPES[INPUTS] = {ORT_FLOAT, ORT_UINT8, ORT_FLOAT, ORT_UINT8};
+    return (void)op, TYPES[index];
+}
 
-#define OPERATOR(of_name)                                                                        \
-    {                                                                                            \
-        .version = ORT_CUSTOM_OP_VERSION, .name = of_name, .provider = provider,                 \
-        .input_type = input_type, .input_count = input_count, .output_type = output_type,        \
-        .output_count = output_count, .destroy = destroy, .input_characteristic = none,          \
-        .output_characteristic = none, .input_memory = none, .variadic_input_least = zero,       \
-        .variadic_input_alike = zero, .variadic_output_least = zero,                             \
-        .variadic_output_alike = zero, .create = create, .compute = compute,                     \
+#define OPERATOR(of_name, of_types, of_create)                                            \
+    {                                                                                     \
+        .version = ORT_CUSTOM_OP_VERSION, .name = of_name, .provider = provider,          \
+        .input_type = of_types, .input_count = input_count, .output_type = output_type,   \
+        .output_count = output_count, .destroy = destroy, .input_characteristic = none,   \
+        .output_characteristic = none, .input_memory = none, .variadic_input_least = zero, \
+        .variadic_input_alike = zero, .variadic_output_least = zero,                      \
+        .variadic_output_alike = zero, .create = of_create, .compute = compute,           \
     }
-static const OrtCustomOp MATMUL_ROWS = OPERATOR(rows_name);
-static const OrtCustomOp MATMUL_ROW_GROUPS = OPERATOR(groups_name);
+static const OrtCustomOp OPERATORS[] = {
+    OPERATOR(rows_name, input_type, create_8),
+    OPERATOR(groups_name, input_type, create_8),
+    OPERATOR(blocks_name, input_type_4, create_4),
+};
 
 // What onnxruntime calls when the library is registered with a session.
 __attribute__((visibility("default"))) OrtStatus *RegisterCustomOps(OrtSessionOptions *options,
@@ -251,7 +324,7 @@ __attribute__((visibility("default"))) OrtStatus *RegisterCustomOps(OrtSessionOp
     const OrtApi *api = base->get_api(ORT_API_VERSION);
     OrtDomain *domain;
     TRY(api->create_domain("edgellm", &domain));
-    TRY(api->add_operator(domain, &MATMUL_ROWS));
-    TRY(api->add_operator(domain, &MATMUL_ROW_GROUPS));
+    for (size_t index = 0; index < sizeof OPERATORS / sizeof *OPERATORS; index++)
+        TRY(api->add_operator(domain, &OPERATORS[index]));
     return api->add_domain(options, domain);
 }

@@ -10,15 +10,19 @@ enum {
     MOST_ROWS = 8,    // of any variant
 };
 
-// Some rows times one panel.
+// Some rows times one panel. A group's product is
+//   (x w - x_zeros sums - zeros x_sums) * x_scales * group_scales
+// where the last term and factor are of weights of 4 bits; those of 8 have one scale per output.
 typedef struct {
-    const int8_t *panel;
+    const void *panel;
     const int8_t *x;         // the first row; each is groups * depth bytes
     const float *x_scales;   // (rows, groups)
     const int32_t *x_zeros;  // (rows, groups)
+    const int32_t *x_sums;   // (rows, groups)
     size_t groups, depth;    // depth: inputs of a group
-    const int32_t *sums;     // (groups, PANEL): of the weights
-    const float *scales;     // (PANEL)
+    const int32_t *sums;     // (groups, PANEL): of the weights, less their zero points
+    const int32_t *zeros;    // (groups, PANEL)
+    const float *scales;     // (PANEL), or (groups, PANEL)
     float *y;                // (rows, PANEL), rows that lie `y_stride` floats apart
     size_t y_stride;
 } Tile;
@@ -26,20 +30,25 @@ typedef struct {
 // One way to lay weights out and to multiply them, for one kind of core.
 //
 // A panel is blocks of `lanes` outputs. A block holds, for each `together` inputs, those of its first
-// output, then those of its second, and so on: it streams through memory once, front to back.
+// output, then those of its second, and so on: it streams through memory once, front to back. Of
+// weights of 4 bits, a byte holds in its low half an input of the first `together`, in its high half
+// one of the next.
 typedef struct {
-    const char *name;
     int lanes;
     int together;
     int rows;  // the most at once
-    // y = scales * sum over groups of ((x w - zero sums) * x scale)
     void (*multiply)(const Tile *, int rows);
 } Variant;
 
+typedef enum { BITS_8, BITS_4 } Bits;
+
 // The fastest variant that this core can run.
-const Variant *choose_variant(void);
+const Variant *choose_variant(Bits bits);
 
 // Quantize `count` floats to -128..127, with the range that holds them and 0, and fill up to `padded`
 // with zeros. real = (integer - zero) * scale
 void quantize(const float *row, size_t count, size_t padded, int8_t *out, float *scale,
               int32_t *zero);
+
+// The sum of `count` integers, a multiple of 16.
+int32_t sum(const int8_t *row, size_t count);

@@ -10,7 +10,7 @@
 
 enum { ORT_API_VERSION = 17 };
 enum { ORT_FAIL = 1 };                                // OrtErrorCode
-enum { ORT_FLOAT = 1, ORT_INT8 = 3, ORT_INT32 = 6 };  // ONNXTensorElementDataType
+enum { ORT_FLOAT = 1, ORT_UINT8 = 2, ORT_INT8 = 3, ORT_INT32 = 6 };  // ONNXTensorElementDataType
 
 typedef struct OrtStatus OrtStatus;
 typedef struct OrtValue OrtValue;

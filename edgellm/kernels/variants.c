@@ -18,6 +18,15 @@ static inline __attribute__((always_inline)) float32x4_t add_group(
     return vaddq_f32(y, vmulq_n_f32(vcvtq_f32_s32(whole), tile->x_scales[range]));
 }
 
+static inline __attribute__((always_inline)) float32x4_t add_group_4(
+    const Tile *tile, float32x4_t y, int32x4_t sums, int row, size_t group, int output) {
+    const size_t range = row * tile->groups + group, place = group * PANEL + output;
+    int32x4_t whole = vmlsq_n_s32(sums, vld1q_s32(tile->sums + place), tile->x_zeros[range]);
+    whole = vmlsq_n_s32(whole, vld1q_s32(tile->zeros + place), tile->x_sums[range]);
+    const float32x4_t real = vmulq_n_f32(vcvtq_f32_s32(whole), tile->x_scales[range]);
+    return vaddq_f32(y, vmulq_f32(real, vld1q_f32(tile->scales + place)));
+}
+
 static inline __attribute__((always_inline)) void store(const Tile *tile, float32x4_t y, int row,
                                                         int output) {
     const float32x4_t scales = vld1q_f32(tile->scales + output);
@@ -156,6 +165,95 @@ TILE("arch=armv8.6-a+i8mm") matrix_tile(const Tile *tile, int rows) {
     }
 }
 
+// 4 bits, Armv8.0: up to 16 products of 4 with 8 bits fit 16 bits (16 * 15 * 128 < 32768), which is
+// what a lane takes of a group of 128 inputs.
+TILE("arch=armv8-a") neon_step_4(const uint8_t *weight, const int8_t *first, size_t stride,
+                                 int rows, int16x8_t total[4][4]) {
+    int8x16_t near[4], far[4];
+    for (int row = 0; row < rows; row++) {
+        near[row] = vld1q_s8(first + row * stride);
+        far[row] = vld1q_s8(first + row * stride + 16);
+    }
+    for (int output = 0; output < 4; output++) {
+        const uint8x16_t both = vld1q_u8(weight + 16 * output);
+        const int8x16_t low = vreinterpretq_s8_u8(vandq_u8(both, vdupq_n_u8(15)));
+        const int8x16_t high = vreinterpretq_s8_u8(vshrq_n_u8(both, 4));
+        for (int row = 0; row < rows; row++) {
+            int16x8_t sums = total[row][output];
+            sums = vmlal_s8(sums, vget_low_s8(near[row]), vget_low_s8(low));
+            sums = vmlal_high_s8(sums, near[row], low);
+            sums = vmlal_s8(sums, vget_low_s8(far[row]), vget_low_s8(high));
+            total[row][output] = vmlal_high_s8(sums, far[row], high);
+        }
+    }
+}
+
+TILE("arch=armv8-a") neon_tile_4(const Tile *tile, int rows) {
+    const size_t groups = tile->groups, depth = tile->depth;
+    const uint8_t *weight = tile->panel;
+    for (int block = 0; block < PANEL; block += 4) {
+        float32x4_t y[4] = {0};
+        for (size_t group = 0; group < groups; group++, weight += 2 * depth) {
+            const int8_t *x = tile->x + group * depth;
+            int16x8_t total[4][4];
+            for (int row = 0; row < rows; row++)
+                for (int output = 0; output < 4; output++) total[row][output] = vdupq_n_s16(0);
+            for (size_t at = 0; at < depth; at += 32)
+                neon_step_4(weight + 2 * at, x + at, groups * depth, rows, total);
+            for (int row = 0; row < rows; row++) {
+                int32x4_t wide[4];
+                for (int output = 0; output < 4; output++)
+                    wide[output] = vpaddlq_s16(total[row][output]);
+                const int32x4_t low = vpaddq_s32(wide[0], wide[1]);
+                const int32x4_t high = vpaddq_s32(wide[2], wide[3]);
+                y[row] = add_group_4(tile, y[row], vpaddq_s32(low, high), row, group, block);
+            }
+        }
+        for (int row = 0; row < rows; row++)
+            vst1q_f32(tile->y + row * tile->y_stride + block, y[row]);
+    }
+}
+
+// 4 bits, dot product.
+TILE("arch=armv8.2-a+dotprod") dot_step_4(const uint8_t *weight, const int8_t *first,
+                                          size_t stride, int rows, int32x4_t total[4][4]) {
+    int8x16_t x[4];
+    for (int row = 0; row < rows; row++) x[row] = vld1q_s8(first + row * stride);
+#define EIGHT_INPUTS(lane)                                                               \
+    for (int part = 0; part < 4; part++) {                                               \
+        const uint8x16_t both = vld1q_u8(weight + 32 * lane + 16 * part);                \
+        const int8x16_t low = vreinterpretq_s8_u8(vandq_u8(both, vdupq_n_u8(15)));       \
+        const int8x16_t high = vreinterpretq_s8_u8(vshrq_n_u8(both, 4));                 \
+        for (int row = 0; row < rows; row++) {                                           \
+            total[row][part] = vdotq_laneq_s32(total[row][part], low, x[row], lane);     \
+            total[row][part] = vdotq_laneq_s32(total[row][part], high, x[row], lane + 1); \
+        }                                                                                \
+    }
+    EIGHT_INPUTS(0)
+    EIGHT_INPUTS(2)
+}
+
+TILE("arch=armv8.2-a+dotprod") dot_tile_4(const Tile *tile, int rows) {
+    const size_t groups = tile->groups, depth = tile->depth;
+    const uint8_t *weight = tile->panel;
+    float32x4_t y[4][4] = {0};
+    for (size_t group = 0; group < groups; group++, weight += PANEL / 2 * depth) {
+        const int8_t *x = tile->x + group * depth;
+        int32x4_t total[4][4];
+        for (int row = 0; row < rows; row++)
+            for (int part = 0; part < 4; part++) total[row][part] = vdupq_n_s32(0);
+        for (size_t at = 0; at < depth; at += 16)
+            dot_step_4(weight + 8 * at, x + at, groups * depth, rows, total);
+        for (int row = 0; row < rows; row++)
+            for (int part = 0; part < 4; part++)
+                y[row][part] =
+                    add_group_4(tile, y[row][part], total[row][part], row, group, 4 * part);
+    }
+    for (int row = 0; row < rows; row++)
+        for (int part = 0; part < 4; part++)
+            vst1q_f32(tile->y + row * tile->y_stride + 4 * part, y[row][part]);
+}
+
 // A tile for every number of rows, so that each keeps its sums in registers.
 #define ROWS(of_tile, count) \
     case count: of_tile(tile, count); return;
@@ -172,18 +270,30 @@ MULTIPLY(matrix, "arch=armv8.6-a+i8mm",
          ROWS(matrix_tile, 1) ROWS(matrix_tile, 2) ROWS(matrix_tile, 3) ROWS(matrix_tile, 4)
          ROWS(matrix_tile, 5) ROWS(matrix_tile, 6) ROWS(matrix_tile, 7) ROWS(matrix_tile, 8))
 
-static const Variant NEON = {"neon", 4, 16, 4, neon};
-static const Variant DOT = {"dotprod", 16, 4, 4, dot};
-static const Variant MATRIX = {"i8mm", 8, 8, 8, matrix};
+MULTIPLY(neon_4, "arch=armv8-a",
+         ROWS(neon_tile_4, 1) ROWS(neon_tile_4, 2) ROWS(neon_tile_4, 3) ROWS(neon_tile_4, 4))
+MULTIPLY(dot_4, "arch=armv8.2-a+dotprod",
+         ROWS(dot_tile_4, 1) ROWS(dot_tile_4, 2) ROWS(dot_tile_4, 3) ROWS(dot_tile_4, 4))
+
+static const Variant NEON[] = {{4, 16, 4, neon}, {4, 16, 4, neon_4}};
+static const Variant DOT[] = {{16, 4, 4, dot}, {16, 4, 4, dot_4}};
+static const Variant MATRIX[] = {{8, 8, 8, matrix}, {16, 4, 4, dot_4}};
 
 // Linux, arch/arm64/include/uapi/asm/hwcap.h
-enum { CAP_ASIMDDP = 1 << 20 };   // of AT_HWCAP
-enum { CAP2_I8MM = 1 << 13 };     // of AT_HWCAP2
+enum { CAP_ASIMDDP = 1 << 20 };  // of AT_HWCAP
+enum { CAP2_I8MM = 1 << 13 };    // of AT_HWCAP2
 
-const Variant *choose_variant(void) {
-    if (getauxval(AT_HWCAP2) & CAP2_I8MM) return &MATRIX;
-    if (getauxval(AT_HWCAP) & CAP_ASIMDDP) return &DOT;
-    return &NEON;
+const Variant *choose_variant(Bits bits) {
+    if (getauxval(AT_HWCAP2) & CAP2_I8MM) return &MATRIX[bits];
+    if (getauxval(AT_HWCAP) & CAP_ASIMDDP) return &DOT[bits];
+    return &NEON[bits];
+}
+
+int32_t sum(const int8_t *row, size_t count) {
+    int32x4_t total = vdupq_n_s32(0);
+    for (size_t at = 0; at < count; at += 16)
+        total = vpadalq_s16(total, vpaddlq_s8(vld1q_s8(row + at)));
+    return vaddvq_s32(total);
 }
 
 // The floor under a scale: a row of zeros has no range. edgellm/quantize/rows.py has the same.

@@ -14,6 +14,7 @@ from edgellm.errors import UnsupportedModel
 from edgellm.quantize import floats, rows, weight_only
 from edgellm.quantize.blocks import Blocks
 from edgellm.quantize.matmuls import WeightMatMul, other_matmuls, weight_matmuls
+from edgellm.quantize.operators import OPERATORS, ROWS
 from edgellm.quantize.rewrite import drop_unused_initializers
 from edgellm.quantize.scheme import Kernel, Scheme
 from edgellm.records import stages
@@ -134,7 +135,7 @@ def _quantize_one(
         operator = "MatMulNBits"
     else:
         after = rows.quantize_matmul(graph, matmul)
-        operator = rows.ROWS
+        operator = ROWS
     change = float(np.square(after - before, dtype=np.float32).mean(dtype=np.float64))
     size = float(np.square(before).mean(dtype=np.float64))
     error = math.sqrt(change / size) if size else 0.0
@@ -143,7 +144,7 @@ def _quantize_one(
 
 def _refuse_quantized(graph: ir.Graph) -> None:
     for node in graph:
-        if node.op_type in ("MatMulNBits", *rows.OPERATORS, "GatherBlockQuantized"):
+        if node.op_type in ("MatMulNBits", *OPERATORS, "GatherBlockQuantized"):
             raise UnsupportedModel(
                 f"node {node.name!r} is a {node.op_type}: the model is quantized already; "
                 "quantize the folder that export or prune wrote"

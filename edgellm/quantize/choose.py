@@ -21,7 +21,7 @@ CHOICES: Mapping[str, tuple[Kernel, ...]] = {
     "int4": (BLOCKS_4,),
 }
 """What a scheme leaves to choose from; of equal cost, the first. 4 bits must be asked for: they
-save bytes, and need more instructions than 8 on every core."""
+cost quality, and what they save is bytes, which no count of instructions shows."""
 HEAD_CHOICES = (ROWS_8, BLOCKS_8)
 """4 bits cost a head too much quality, whatever the scheme."""
 

@@ -16,7 +16,7 @@ from edgellm.quantize.apply import quantize
 from edgellm.quantize.choose import CHOICES, Plan, Workload, choose, plans
 from edgellm.quantize.compensated import Compensated, compensate_matmuls, gain
 from edgellm.quantize.costs import core_of
-from edgellm.quantize.rows import define_operators
+from edgellm.quantize.operators import define_operators
 from edgellm.quantize.scheme import FLOAT, Scheme, find_scheme
 from edgellm.quantize.sensitivity import TOKENS, losses
 from edgellm.records import codec

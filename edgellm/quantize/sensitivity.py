@@ -11,7 +11,8 @@ import onnx_ir as ir
 from edgellm.calibrate.gram import Run
 from edgellm.calibrate.observe import Array, Watch
 from edgellm.quantize.matmuls import WeightMatMul, weight_matmuls
-from edgellm.quantize.rows import HIGHEST, SMALLEST_SCALE, activation_groups, quantize_rows
+from edgellm.quantize.operators import HIGHEST, SMALLEST_SCALE
+from edgellm.quantize.rows import activation_groups, quantize_rows
 from edgellm.records import stages
 
 TOKENS = 128

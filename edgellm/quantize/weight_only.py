@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from edgellm.quantize.blocks import Blocks, quantize_blocks
 from edgellm.quantize.matmuls import WeightMatMul, constant
+from edgellm.quantize.operators import BLOCKS, INT8_ACTIVATIONS
 from edgellm.quantize.rewrite import add_initializer, become, insert
 from edgellm.quantize.scheme import Scheme, fitting_group
-
-INT8_ACTIVATIONS = 4
 
 
 def round_matmul(matmul: WeightMatMul, scheme: Scheme, bits: int) -> Blocks:
@@ -44,26 +43,31 @@ def block_layout(scheme: Scheme, bits: int, columns: int, is_head: bool) -> Layo
 
 
 def store_matmul(graph: ir.Graph, matmul: WeightMatMul, blocks: Blocks) -> None:
-    """Turn one matmul and its bias into a MatMulNBits node."""
+    """Turn one matmul and its bias into a product of blocks."""
     inputs: list[ir.Value | None] = [
         matmul.node.inputs[0],
         *add_blocks(graph, str(matmul.weight.name), blocks),
     ]
+    sizes = {"N": len(blocks.scales), "K": blocks.columns, "block_size": blocks.group_size}
     bias = matmul.take_bias(graph)
+    if _has_kernel(blocks):
+        if bias is None:
+            become(matmul.node, BLOCKS, inputs, sizes)
+        else:
+            product = insert(graph, matmul.node, BLOCKS, "product", inputs, sizes)
+            become(matmul.node, "Add", [product, bias], {})
+        return
     if bias is not None:
         inputs += [None] * (5 - len(inputs)) + [bias]
-    become(
-        matmul.node,
-        "MatMulNBits",
-        inputs,
-        {
-            "N": len(blocks.scales),
-            "K": blocks.columns,
-            "bits": blocks.bits,
-            "block_size": blocks.group_size,
-            "accuracy_level": INT8_ACTIVATIONS,
-        },
-    )
+    more = {"bits": blocks.bits, "accuracy_level": INT8_ACTIVATIONS}
+    become(matmul.node, "MatMulNBits", inputs, sizes | more)
+
+
+def _has_kernel(blocks: Blocks) -> bool:
+    """Whether edgellm/kernels can multiply such blocks."""
+    whole = blocks.columns % blocks.group_size == 0
+    asymmetric = blocks.bits == 4 and blocks.zero_points is not None
+    return asymmetric and whole and blocks.group_size in (32, 64, 128)
 
 
 def add_blocks(graph: ir.Graph, name: str, blocks: Blocks) -> list[ir.Value]:
