@@ -28,6 +28,7 @@ TOKENIZER_FACTOR = 21  # memory of a tokenizer / size of its file
 SCRATCH_BYTES = 26 * MIB  # activations, arenas and stacks
 SCRATCH_TOKEN_BYTES = 7 << 10  # and attention's, for each token of context
 LOADING_BYTES = 15 * MIB  # while the last weights are packed
+ROW_BYTES = 128 << 10  # a token's row and its scales, each with the 16 pages that Linux maps around
 CHUNK_TOKENS = 128  # the session's PREFILL_CHUNK_TOKENS, whose logits the standard route returns
 
 NARROW = ("armv6l", "armv7l", "armv8l", "i386", "i686")  # kernels without 64-bit programs
@@ -72,7 +73,7 @@ class MemoryNeed:
     """The most memory that a process takes which runs a bundle, in bytes.
 
     Attributes:
-        weights: All of them, mapped or packed.
+        weights: Mapped or packed; of an embedding, the rows that a context can touch.
         cache: Keys and values of a full context.
         runtime: Python, its packages, the tokenizer, activations.
     """
@@ -121,6 +122,9 @@ def memory_need(manifest: BundleManifest, context: int) -> MemoryNeed:
     """
     sizes = {entry.path: entry.bytes for entry in manifest.files}
     weights = sizes.get(WEIGHTS_FILE, 0)
+    if manifest.work:  # of what is not read at every call, the embedding, a short text needs little
+        read = sum(stage.weight_bytes for stage in manifest.work)
+        weights = min(weights, read + ROW_BYTES * context)
     cache = manifest.model.kv.bytes(context)
     runtime = PACKAGES_BYTES + TOKENIZER_FACTOR * sizes.get(TOKENIZER_FILE, 0)
     running = SCRATCH_BYTES + SCRATCH_TOKEN_BYTES * context
