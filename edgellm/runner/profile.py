@@ -12,18 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from edgellm.records import stages
+from edgellm.records.manifest import MODEL_FILE
 from edgellm.records.progress import Progress
 from edgellm.records.views import OperatorTime, Phase, ProfiledPhase
 from edgellm.runner import bench_prompt
 from edgellm.runner.harness import Machine
 from edgellm.runner.load import Bundle
+from edgellm.runner.onnx_proto import GRAPH_NODE, MODEL_GRAPH, NODE_DOMAIN, NODE_NAME, NODE_TYPE
 from edgellm.runner.plan import Plan
+from edgellm.runner.protobuf import fields
 from edgellm.runner.session import PREFILL_CHUNK_TOKENS
 
 PREFILLS, STEPS = 3, 16  # enough for shares; a profile keeps every node of every call
 KERNEL = "_kernel_time"
 # Nodes are named by their stage: ``layers.3.attention.qkv``, ``head.logits``.
 STAGE = re.compile(rf"(?:layers\.\d+\.)?({'|'.join(stages.KINDS)})\b")
+# Where an operator of ours is a function, onnxruntime names what it puts in its place by the
+# function, and from the second time on by a count over all functions.
+INLINED = re.compile(r"(_inlfunc_[A-Za-z]+(?:_token_\d+)?)_")
+OURS = b"edgellm"
 OTHER = "other"  # what onnxruntime put in by itself
 MICROSECOND_NS = 1000
 
@@ -67,13 +74,37 @@ def profile_calls(
             decodes.append(machine.clock() - since)
         events = json.loads(session.end_profiling().read_bytes())
     chunks = -(-prompt // PREFILL_CHUNK_TOKENS)
-    calls = _calls(events)
+    names = _inlined(bundle.files[MODEL_FILE].read())
+    calls = _calls([_renamed(event, names) for event in events])
     measured = chunks * (1 + PREFILLS)  # each phase begins with its warm-up
     prefill, decode = calls[chunks:measured], calls[measured + 1 :]
     return (
         _phase("prefill", 0, prompt, prefill, prefills[1:]),
         _phase("decode", prompt, 1, decode, decodes[1:]),
     )
+
+
+def _inlined(model: bytes) -> dict[str, str]:
+    """Return how onnxruntime calls the place of each node that is one of our functions."""
+    (graph,) = (content for number, _, content in fields(model) if number == MODEL_GRAPH)
+    names: dict[str, str] = {}
+    again = 0
+    for number, _, node in fields(graph):
+        texts = {n: text for n, _, text in fields(node)} if number == GRAPH_NODE else {}
+        if texts.get(NODE_DOMAIN) != OURS:
+            continue
+        place = f"_inlfunc_{texts[NODE_TYPE].decode()}"
+        if place in names:
+            place, again = f"{place}_token_{again}", again + 1
+        names[place] = texts[NODE_NAME].decode()
+    return names
+
+
+def _renamed(event: Event, names: Mapping[str, str]) -> Event:
+    match = INLINED.match(event["name"])
+    if match is None or match[1] not in names:
+        return event
+    return {**event, "name": f"{names[match[1]]}.{event['name'][match.end() :]}"}
 
 
 def _calls(events: Sequence[Event]) -> list[list[Event]]:

@@ -1,6 +1,10 @@
+import dataclasses
+
 import pytest
 
 from edgellm.bundle.build import build_bundle
+from edgellm.quantize.pipeline import quantize_stage
+from edgellm.quantize.scheme import SCHEMES, Kernel
 from edgellm.records.progress import silent
 from edgellm.records.views import OperatorTime, ProfiledPhase, Views
 from edgellm.runner import profile, profile_text
@@ -61,6 +65,21 @@ def test_a_real_profile_names_every_stage_of_both_phases(phases):
     assert (prefill.tokens, decode.context_tokens, decode.tokens) == (9, 9, 1)
     attention = [i for i in decode.operators if i.operator == "GroupQueryAttention"]
     assert attention[0].calls % decode.calls == 0
+
+
+def test_what_onnxruntime_makes_of_our_operators_belongs_to_their_stages(tmp_path, tiny_stage):
+    layers = {"feed_forward.down": Kernel("blocks", 4)}
+    scheme = dataclasses.replace(SCHEMES["int8-dynamic"], layers=layers)
+    quantize_stage(tiny_stage, tmp_path / "small", scheme, calibrate=False)
+    build_bundle(tmp_path / "small", tmp_path / "small.edgellm")
+
+    opened = open_bundle(tmp_path / "small.edgellm")
+    _, decode = profile.profile_calls(opened, PLAN, THIS_MACHINE, silent)
+    found = {(i.stage, i.operator): i.calls // decode.calls for i in decode.operators}
+    assert found["attention", "MatMulInteger"] == 4  # two of each layer
+    assert found["feed_forward", "MatMulInteger"] == 2
+    assert found["feed_forward", "MatMulNBits"] == 2
+    assert found["head", "MatMulInteger"] == 1
 
 
 def test_a_profile_is_shown_as_shares_with_what_it_costs(make_report):
