@@ -30,13 +30,13 @@ def guard_options(function: F) -> F:
             "--max-kl",
             type=click.FloatRange(0),
             metavar="NATS",
-            help="KL divergence from float that is allowed (8 bits 0.03, 4 bits 0.25).",
+            help="KL divergence from float that is allowed (8 bits 0.03, 4 bits 0.2).",
         ),
         click.option(
             "--max-perplexity",
             callback=share,
             metavar="SHARE",
-            help="Growth of perplexity that is allowed (8 bits 1.5%, 4 bits 25%).",
+            help="Growth of perplexity that is allowed (8 bits 1.5%, 4 bits 20%).",
         ),
     ):
         function = option(function)

@@ -35,7 +35,7 @@ class Limits:
     kl_divergence: float
 
 
-LIMITS: Mapping[int, Limits] = {8: Limits(0.015, 0.03), 4: Limits(0.25, 0.25)}
+LIMITS: Mapping[int, Limits] = {8: Limits(0.015, 0.03), 4: Limits(0.2, 0.2)}
 """By the fewest bits of a weight."""
 
 

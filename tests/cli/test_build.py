@@ -8,6 +8,7 @@ from edgellm.cli.build import command
     ("options", "said"),
     [
         (["--scheme", "int9"], "no scheme 'int9'; did you mean"),
+        (["--scheme", "auto"], "--scheme auto chooses for a board: add --target"),
         (["--layers", "-1"], "-1 is not in the range x>=0"),
         (["--ffn", "1"], "1.0 is not in the range 0<=x<1"),
         (["--calibration", "absent.txt"], "'absent.txt' does not exist"),

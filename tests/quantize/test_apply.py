@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from edgellm.calibrate import calibration
 from edgellm.errors import UnsupportedModel, UsageError
 from edgellm.graph.text import read_text
 from edgellm.quantize.pipeline import choose_scheme, quantize_stage
-from edgellm.quantize.scheme import SCHEMES
+from edgellm.quantize.scheme import FLOAT, SCHEMES, Kernel
 from edgellm.records.manifest import MODEL_FILE, StageRecord
 from edgellm.runner.session import Engine, Session
 
@@ -98,6 +99,53 @@ def test_head_and_embedding_share_one_tensor(tiny_stage: Path, tmp_path: Path) -
     assert size < 0.35 * full  # a second head would make it 0.5
 
 
+def test_a_head_in_rows_shares_its_tensor_too(tiny_stage: Path, tmp_path: Path) -> None:
+    quantized(tiny_stage, tmp_path / "rows", "int8-dynamic")
+
+    graph = ir.load(tmp_path / "rows" / MODEL_FILE).graph
+    table = graph.initializers["embedding.weight.rows"]
+    assert {node.op_type for node, _ in table.uses()} == {"Gather", "MatMulRows"}
+    assert "embedding.weight" not in graph.initializers
+
+
+def test_each_matmul_takes_its_own_kernel(
+    tiny_stage: Path, tmp_path: Path, reference: np.ndarray[Any, np.dtype[np.float32]]
+) -> None:
+    layers = {
+        "attention.qkv": Kernel("rows", 8),
+        "feed_forward.down": Kernel("blocks", 8),
+        "layers.0.attention.output": FLOAT,
+        "head": Kernel("rows", 8),
+    }
+    record = quantized(tiny_stage, tmp_path / "out", "int4", layers=layers)
+
+    nodes = {n.name: n for n in ir.load(tmp_path / "out" / MODEL_FILE).graph}
+    operators = {m: nodes[m].op_type for m in nodes if m and "MatMul" in nodes[m].op_type}
+    assert operators.pop("layers.0.attention.output") == "MatMul"
+    assert {m for m, operator in operators.items() if operator == "MatMulRows"} == {
+        "layers.0.attention.qkv",
+        "layers.1.attention.qkv",
+        "head.logits",
+    }
+    sizes = {
+        m: nodes[m].inputs[1].const_value.nbytes  # type: ignore[union-attr]
+        for m, operator in operators.items()
+        if operator not in ("MatMul", "MatMulRows")
+    }
+    assert sizes == {
+        "layers.0.feed_forward.gate_up": 32 * 128 // 2,
+        "layers.0.feed_forward.down": 64 * 32,
+        "layers.1.attention.output": 32 * 32 // 2,
+        "layers.1.feed_forward.gate_up": 32 * 128 // 2,
+        "layers.1.feed_forward.down": 64 * 32,
+    }
+    step = record.provenance[-1]
+    assert step.parameters["layers"]["head"] == {"method": "rows", "bits": 8}
+    assert "output_error_compensated" in step.measured
+    error = np.abs(logits(tmp_path / "out", record) - reference).mean() / reference.std()
+    assert 0 < error < 0.3
+
+
 def test_4_bits_compensate_on_a_text_that_the_record_names(
     tiny_stage: Path, tmp_path: Path
 ) -> None:
@@ -146,7 +194,7 @@ def test_a_bad_scheme_is_one_sentence(scheme: str, options: dict[str, Any], said
 
 
 def test_options_that_are_absent_change_nothing() -> None:
-    assert choose_scheme("int4", {"group_size": None, "activations": None}) == SCHEMES["int4"]
+    assert choose_scheme("int4", {"group_size": None, "keep_float": None}) == SCHEMES["int4"]
     assert choose_scheme("int4", {"head_bits": 4}) == dataclasses.replace(
         SCHEMES["int4"], head_bits=4
     )
