@@ -238,7 +238,8 @@ def bring(
         there.board.discard_damaged(bundle.manifest.digest, bundle.blobs)
     sent = there.board.send(bundle.blobs, hold.ensure, progress)
     digest = bundle.manifest.digest
-    there.board.assemble(digest, {blob.name: blob.sha256 for blob in bundle.blobs})
+    if mend or digest not in there.facts.bundles:
+        there.board.assemble(digest, {blob.name: blob.sha256 for blob in bundle.blobs})
     path = f"{there.facts.home}/bundles/{digest}"
     if bundle.manifest.wheels and (mend or not _equipped(there.facts, bundle.manifest)):
         hold.ensure()
