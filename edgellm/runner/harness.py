@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from edgellm.records.units import STAGES, Stage
 from edgellm.runner import bench_prompt, load, pages
 from edgellm.runner.generate import LanguageModel
 from edgellm.runner.plan import Pace, Plan, until_precise
+from edgellm.runner.requirements import OPERATORS
 from edgellm.runner.sampling import GREEDY, Sampler
 
 VERSIONS = {  # what decides speed beside the bundle
@@ -39,6 +40,10 @@ VERSIONS = {  # what decides speed beside the bundle
 
 class OpenedBundle(Protocol):
     """What the harness needs of :class:`edgellm.runner.load.Bundle`."""
+
+    @property
+    def kernels(self) -> str | None:
+        """The library of operators that it runs with."""
 
     @property
     def manifest(self) -> BundleManifest:
@@ -120,7 +125,8 @@ def measure_bundle(
     kv_bytes = bundle.manifest.model.kv.bytes(plan.used_context)
     used = _memory(machine.root, run.faults, kv_bytes, loaded_rss, clean_peak=clean_peak)
     after = environment.state(machine.root)
-    facts, gaps = environment.environment(before, after, VERSIONS, machine.root)
+    versions = {**VERSIONS, **_kernels(bundle)}
+    facts, gaps = environment.environment(before, after, versions, machine.root)
     return Report(
         tool_version=__version__,
         started_utc=started.isoformat(timespec="seconds"),
@@ -155,6 +161,13 @@ def _memory(
         minor_faults=faults.minor,
         major_faults=faults.major,
     )
+
+
+def _kernels(bundle: OpenedBundle) -> Mapping[str, str]:
+    """Return whose kernels run the operators of ours, where the graph has any."""
+    if f"{OPERATORS}edgellm" not in bundle.manifest.requires:
+        return {}
+    return {"kernels": __version__ if bundle.kernels else "onnxruntime's alone"}
 
 
 def _boundary(timer: StageTimer, clock: Clock) -> tuple[int, ...]:

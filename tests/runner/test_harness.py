@@ -64,6 +64,8 @@ class FakeModel:
 
 
 class FakeBundle:
+    kernels = None
+
     def __init__(self, clock, cost):
         self._clock, self._cost = clock, cost
         words = sorted({word for word, _ in pre_tokenizers.Whitespace().pre_tokenize_str(TEXT)})
