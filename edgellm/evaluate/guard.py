@@ -1,10 +1,10 @@
 """Hold a quantized model against limits, and take the next best where it crosses one.
 
-A model is measured twice: on a whole text as in prefill, and on the text's first window once more,
-token by token, as in decoding. Kernels differ between the two, and so may what they lose.
+A model is measured twice: whole windows at once, as in prefill, and token by token, as in decoding.
+Kernels differ between the two, and so may what they lose. Both take the whole text: on one window
+of it, rounding alone moves perplexity by a percent.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,6 @@ from edgellm.errors import ParityExceeded
 from edgellm.evaluate.quality import CONTEXT_TOKENS, Method, evaluate
 from edgellm.evaluate.subject import open_subject
 from edgellm.evaluate.text import load_text
-from edgellm.graph.text import tokenize
 from edgellm.records.folder import whole
 from edgellm.records.progress import Progress, silent
 from edgellm.records.quality import Quality
@@ -45,8 +44,8 @@ class Verdict:
 
     Attributes:
         limits: The limits.
-        prefill: The whole text.
-        decode: Its first window, token by token.
+        prefill: Whole windows at once.
+        decode: Token by token.
     """
 
     limits: Limits
@@ -54,26 +53,9 @@ class Verdict:
     decode: Quality
 
     @property
-    def prefill_growth(self) -> float:
-        """Share by which perplexity is larger than that of the model in float."""
-        assert self.prefill.reference_perplexity is not None
-        return self.prefill.perplexity / self.prefill.reference_perplexity - 1
-
-    @property
-    def decode_growth(self) -> float:
-        """The same token by token.
-
-        One window is too little to tell a growth by a percent, but not to tell two ways to compute
-        the same tokens apart; what they differ by there is added to the growth on the whole text.
-        """
-        at_once, one_by_one = self.prefill.windows[0], self.decode.windows[0]
-        drift = math.exp((one_by_one.nll - at_once.nll) / at_once.tokens)
-        return (1 + self.prefill_growth) * drift - 1
-
-    @property
     def kept(self) -> bool:
         """Whether no figure crosses its limit."""
-        growth = max(self.prefill_growth, self.decode_growth)
+        growth = max(_growth(self.prefill), _growth(self.decode))
         divergences = (self.prefill.kl_divergence, self.decode.kl_divergence)
         return growth <= self.limits.perplexity and all(
             d is not None and d <= self.limits.kl_divergence for d in divergences
@@ -82,9 +64,9 @@ class Verdict:
     def __str__(self) -> str:
         """Return the figures and the limits in a sentence."""
         return (
-            f"prefill: perplexity {self.prefill_growth:+.2%}, "
+            f"prefill: perplexity {_growth(self.prefill):+.2%}, "
             f"KL divergence {self.prefill.kl_divergence:.4f}; "
-            f"token by token: perplexity {self.decode_growth:+.2%}, "
+            f"token by token: perplexity {_growth(self.decode):+.2%}, "
             f"KL divergence {self.decode.kl_divergence:.4f} "
             f"(limits: {self.limits.perplexity:+.2%}, {self.limits.kl_divergence:g} nats)"
         )
@@ -96,6 +78,12 @@ class Attempt(Generic[T]):
 
     candidate: T
     verdict: Verdict
+
+
+def _growth(quality: Quality) -> float:
+    """Return by which share perplexity is larger than that of the model in float."""
+    assert quality.reference_perplexity is not None
+    return quality.perplexity / quality.reference_perplexity - 1
 
 
 def examine(
@@ -113,9 +101,8 @@ def examine(
     text = load_text(None, [subject.provenance, other.provenance])
     context = min(CONTEXT_TOKENS, subject.model.kv.max_context)
     prefill = Method(context, context // 2, float_reference=True)
-    room = context - len(tokenize(text, subject.tokenizer).prefix)
-    first = replace(prefill, feeding="token-by-token", limit_tokens=room)
-    found = [evaluate(subject, text, m, other, progress=progress) for m in (prefill, first)]
+    decode = replace(prefill, feeding="token-by-token")
+    found = [evaluate(subject, text, m, other, progress=progress) for m in (prefill, decode)]
     return Verdict(limits, *found)
 
 
