@@ -133,6 +133,7 @@ def install(
             progress("unpacking packages", done, len(packed))
             with wheel.open() as archive:
                 archive.extractall(scratch, kept(archive))
+        os.sync()  # a name must not outlive its content when the power goes
     return target
 
 
