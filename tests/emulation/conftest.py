@@ -21,7 +21,8 @@ SUITABLE = {
     "cortex-a76": "int8",
     "max,sme=off": "int4",  # with i8mm, bf16 and sve
 }
-PROMPT = ("run", "--prompt", "What is a clock cycle?", "--max-tokens", "8", "--json")
+# No token of the answer has a rival: where two are level, honest rounding of blocks decides.
+PROMPT = ("run", "--prompt", "What is gravity?", "--max-tokens", "8", "--json")
 # Linux, arch/arm64/include/uapi/asm/hwcap.h
 HWCAPS = {"fp": 0, "asimd": 1, "crc32": 7, "asimdhp": 10, "asimddp": 20, "sve": 22}
 LIMIT_S = 400  # ten times what the longest takes on a quiet machine
