@@ -38,9 +38,7 @@ typedef struct {
     float *y;
     size_t rows;
     int8_t *quantized;  // (rows, groups, depth)
-    float *scales;      // (rows, groups)
-    int32_t *zeros;     // (rows, groups)
-    int32_t *sums;      // (rows, groups)
+    Range *ranges;      // (rows, groups)
     size_t share;  // rows, or panels, of one task
 } Call;
 
@@ -199,11 +197,9 @@ static void quantize_some(void *given, size_t task) {
     Call *call = given;
     const size_t inputs = call->kernel->inputs, depth = call->kernel->depth;
     const size_t end = least((task + 1) * call->share, call->rows * call->kernel->groups);
-    for (size_t at = task * call->share; at < end; at++) {
-        int8_t *out = call->quantized + at * depth;
-        quantize(call->x + at * inputs, inputs, depth, out, call->scales + at, call->zeros + at);
-        if (call->kernel->bits == BITS_4) call->sums[at] = sum(out, depth);
-    }
+    for (size_t at = task * call->share; at < end; at++)
+        call->ranges[at] =
+            quantize(call->x + at * inputs, inputs, depth, call->quantized + at * depth);
 }
 
 static void multiply_tile(const Call *call, size_t panel, size_t row, int rows) {
@@ -215,9 +211,7 @@ static void multiply_tile(const Call *call, size_t panel, size_t row, int rows) 
     const Tile tile = {
         .panel = kernel->weight + panel * kernel->panel_bytes,
         .x = call->quantized + row * groups * depth,
-        .x_scales = call->scales + row * groups,
-        .x_zeros = call->zeros + row * groups,
-        .x_sums = call->sums + row * groups,
+        .ranges = call->ranges + row * groups,
         .groups = groups,
         .depth = depth,
         .sums = kernel->sums + output * groups,
@@ -269,13 +263,10 @@ static OrtStatus *compute(void *made, OrtKernelContext *context) {
     TRY(api->get_data(y, (void **)&call.y));
     if (call.rows == 0) return NULL;
     const size_t ranges = call.rows * kernel->groups;
-    const size_t of_range = kernel->depth + sizeof *call.scales + 2 * sizeof *call.zeros;
-    const size_t bytes = ranges * of_range;
+    const size_t bytes = ranges * (kernel->depth + sizeof *call.ranges);
     call.quantized = aligned_alloc(LINE_BYTES, round_up(bytes, LINE_BYTES));
     if (!call.quantized) return api->create_status(ORT_FAIL, "MatMulRows: out of memory");
-    call.scales = (float *)(call.quantized + ranges * kernel->depth);
-    call.zeros = (int32_t *)(call.scales + ranges);
-    call.sums = call.zeros + ranges;
+    call.ranges = (Range *)(call.quantized + ranges * kernel->depth);
     OrtStatus *status = run(&call, context, ranges, kernel->inputs, quantize_some);
     if (!status) {
         const size_t products = ranges * kernel->depth * PANEL;

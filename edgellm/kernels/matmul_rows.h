@@ -10,15 +10,21 @@ enum {
     MOST_ROWS = 8,    // of any variant
 };
 
+// How a group of a row is quantized: real = (integer - zero) * scale. One load takes it all.
+typedef struct {
+    float scale;
+    int32_t zero;
+    int32_t sum;  // of the integers
+    int32_t unused;
+} Range;
+
 // Some rows times one panel. A group's product is
-//   (x w - x_zeros sums - zeros x_sums) * x_scales * group_scales
+//   (x w - x.zero sums - zeros x.sum) * x.scale * scales
 // where the last term and factor are of weights of 4 bits; those of 8 have one scale per output.
 typedef struct {
     const void *panel;
     const int8_t *x;         // the first row; each is groups * depth bytes
-    const float *x_scales;   // (rows, groups)
-    const int32_t *x_zeros;  // (rows, groups)
-    const int32_t *x_sums;   // (rows, groups)
+    const Range *ranges;     // (rows, groups)
     size_t groups, depth;    // depth: inputs of a group
     const int32_t *sums;     // (groups, PANEL): of the weights, less their zero points
     const int32_t *zeros;    // (groups, PANEL)
@@ -45,10 +51,6 @@ typedef enum { BITS_8, BITS_4 } Bits;
 // The fastest variant that this core can run.
 const Variant *choose_variant(Bits bits);
 
-// Quantize `count` floats to -128..127, with the range that holds them and 0, and fill up to `padded`
-// with zeros. real = (integer - zero) * scale
-void quantize(const float *row, size_t count, size_t padded, int8_t *out, float *scale,
-              int32_t *zero);
-
-// The sum of `count` integers, a multiple of 16.
-int32_t sum(const int8_t *row, size_t count);
+// Quantize `count` floats to -128..127, with the range that holds them and 0, and fill up to
+// `padded`, a multiple of DEPTH_STEP, with zeros.
+Range quantize(const float *row, size_t count, size_t padded, int8_t *out);

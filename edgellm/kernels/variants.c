@@ -7,24 +7,38 @@
 #include "matmul_rows.h"
 
 #define TILE(feature) static inline __attribute__((always_inline, target(feature))) void
+// An array that a loop indexes stays in memory; unrolled, in registers.
+#define UNROLL _Pragma("clang loop unroll(full)")
 #define UNROLL_TWICE _Pragma("clang loop unroll_count(2)")
+
+static inline __attribute__((always_inline)) int32x4_t load_range(const Tile *tile, int row,
+                                                                   size_t group) {
+    return vld1q_s32((const int32_t *)(tile->ranges + row * tile->groups + group));
+}
 
 // Four outputs' sums of a group become floats, and join those of the groups before.
 static inline __attribute__((always_inline)) float32x4_t add_group(
     const Tile *tile, float32x4_t y, int32x4_t sums, int row, size_t group, int output) {
-    const size_t range = row * tile->groups + group;
+    const int32x4_t range = load_range(tile, row, group);
     const int32x4_t weights = vld1q_s32(tile->sums + group * PANEL + output);
-    const int32x4_t whole = vmlsq_n_s32(sums, weights, tile->x_zeros[range]);
-    return vaddq_f32(y, vmulq_n_f32(vcvtq_f32_s32(whole), tile->x_scales[range]));
+    const int32x4_t whole = vmlsq_laneq_s32(sums, weights, range, 1);
+    const float32x4_t scale = vreinterpretq_f32_s32(range);
+    return vaddq_f32(y, vmulq_laneq_f32(vcvtq_f32_s32(whole), scale, 0));
 }
 
-static inline __attribute__((always_inline)) float32x4_t add_group_4(
-    const Tile *tile, float32x4_t y, int32x4_t sums, int row, size_t group, int output) {
-    const size_t range = row * tile->groups + group, place = group * PANEL + output;
-    int32x4_t whole = vmlsq_n_s32(sums, vld1q_s32(tile->sums + place), tile->x_zeros[range]);
-    whole = vmlsq_n_s32(whole, vld1q_s32(tile->zeros + place), tile->x_sums[range]);
-    const float32x4_t real = vmulq_n_f32(vcvtq_f32_s32(whole), tile->x_scales[range]);
-    return vaddq_f32(y, vmulq_f32(real, vld1q_f32(tile->scales + place)));
+// The same of weights of 4 bits, whose scales and zero points are a group's; for all rows.
+static inline __attribute__((always_inline)) void add_groups_4(
+    const Tile *tile, float32x4_t y[], const int32x4_t sums[], int rows, size_t group, int output) {
+    const size_t place = group * PANEL + output;
+    const int32x4_t weights = vld1q_s32(tile->sums + place), zeros = vld1q_s32(tile->zeros + place);
+    const float32x4_t scales = vld1q_f32(tile->scales + place);
+    for (int row = 0; row < rows; row++) {
+        const int32x4_t range = load_range(tile, row, group);
+        int32x4_t whole = vmlsq_laneq_s32(sums[row], weights, range, 1);
+        whole = vmlsq_laneq_s32(whole, zeros, range, 2);
+        const float32x4_t real = vmulq_f32(vcvtq_f32_s32(whole), scales);
+        y[row] = vfmaq_laneq_f32(y[row], real, vreinterpretq_f32_s32(range), 0);
+    }
 }
 
 static inline __attribute__((always_inline)) void store(const Tile *tile, float32x4_t y, int row,
@@ -150,6 +164,7 @@ TILE("arch=armv8.6-a+i8mm") matrix_tile(const Tile *tile, int rows) {
                 for (int part = 0; part < 4; part++) total[pair][part] = vdupq_n_s32(0);
             for (size_t at = 0; at < depth; at += 16)
                 matrix_step(weight + 8 * at, x + at, groups * depth, rows, total);
+            UNROLL
             for (int row = 0; row < rows; row++)
                 for (int part = 0; part < 2; part++) {
                     const int64x2_t near = vreinterpretq_s64_s32(total[row / 2][2 * part]);
@@ -200,34 +215,36 @@ TILE("arch=armv8-a") neon_tile_4(const Tile *tile, int rows) {
                 for (int output = 0; output < 4; output++) total[row][output] = vdupq_n_s16(0);
             for (size_t at = 0; at < depth; at += 32)
                 neon_step_4(weight + 2 * at, x + at, groups * depth, rows, total);
+            int32x4_t sums[4];
             for (int row = 0; row < rows; row++) {
                 int32x4_t wide[4];
                 for (int output = 0; output < 4; output++)
                     wide[output] = vpaddlq_s16(total[row][output]);
                 const int32x4_t low = vpaddq_s32(wide[0], wide[1]);
                 const int32x4_t high = vpaddq_s32(wide[2], wide[3]);
-                y[row] = add_group_4(tile, y[row], vpaddq_s32(low, high), row, group, block);
+                sums[row] = vpaddq_s32(low, high);
             }
+            add_groups_4(tile, y, sums, rows, group, block);
         }
         for (int row = 0; row < rows; row++)
             vst1q_f32(tile->y + row * tile->y_stride + block, y[row]);
     }
 }
 
-// 4 bits, dot product.
+// 4 bits, dot product: eight outputs at once, so that their floats stay in registers.
 TILE("arch=armv8.2-a+dotprod") dot_step_4(const uint8_t *weight, const int8_t *first,
-                                          size_t stride, int rows, int32x4_t total[4][4]) {
+                                          size_t stride, int rows, int32x4_t total[2][4]) {
     int8x16_t x[4];
     for (int row = 0; row < rows; row++) x[row] = vld1q_s8(first + row * stride);
-#define EIGHT_INPUTS(lane)                                                               \
-    for (int part = 0; part < 4; part++) {                                               \
-        const uint8x16_t both = vld1q_u8(weight + 32 * lane + 16 * part);                \
-        const int8x16_t low = vreinterpretq_s8_u8(vandq_u8(both, vdupq_n_u8(15)));       \
-        const int8x16_t high = vreinterpretq_s8_u8(vshrq_n_u8(both, 4));                 \
-        for (int row = 0; row < rows; row++) {                                           \
-            total[row][part] = vdotq_laneq_s32(total[row][part], low, x[row], lane);     \
-            total[row][part] = vdotq_laneq_s32(total[row][part], high, x[row], lane + 1); \
-        }                                                                                \
+#define EIGHT_INPUTS(lane)                                                                \
+    for (int part = 0; part < 2; part++) {                                                \
+        const uint8x16_t both = vld1q_u8(weight + 16 * lane + 16 * part);                 \
+        const int8x16_t low = vreinterpretq_s8_u8(vandq_u8(both, vdupq_n_u8(15)));        \
+        const int8x16_t high = vreinterpretq_s8_u8(vshrq_n_u8(both, 4));                  \
+        for (int row = 0; row < rows; row++) {                                            \
+            total[part][row] = vdotq_laneq_s32(total[part][row], low, x[row], lane);      \
+            total[part][row] = vdotq_laneq_s32(total[part][row], high, x[row], lane + 1); \
+        }                                                                                 \
     }
     EIGHT_INPUTS(0)
     EIGHT_INPUTS(2)
@@ -236,22 +253,27 @@ TILE("arch=armv8.2-a+dotprod") dot_step_4(const uint8_t *weight, const int8_t *f
 TILE("arch=armv8.2-a+dotprod") dot_tile_4(const Tile *tile, int rows) {
     const size_t groups = tile->groups, depth = tile->depth;
     const uint8_t *weight = tile->panel;
-    float32x4_t y[4][4] = {0};
-    for (size_t group = 0; group < groups; group++, weight += PANEL / 2 * depth) {
-        const int8_t *x = tile->x + group * depth;
-        int32x4_t total[4][4];
+    for (int block = 0; block < PANEL; block += 8) {
+        float32x4_t y[2][4] = {0};
+        for (size_t group = 0; group < groups; group++, weight += 4 * depth) {
+            const int8_t *x = tile->x + group * depth;
+            int32x4_t total[2][4];
+            for (int part = 0; part < 2; part++)
+                for (int row = 0; row < rows; row++) total[part][row] = vdupq_n_s32(0);
+            if (rows == 1)
+                UNROLL_TWICE
+                for (size_t at = 0; at < depth; at += 16)
+                    dot_step_4(weight + 4 * at, x + at, groups * depth, rows, total);
+            else
+                for (size_t at = 0; at < depth; at += 16)
+                    dot_step_4(weight + 4 * at, x + at, groups * depth, rows, total);
+            for (int part = 0; part < 2; part++)
+                add_groups_4(tile, y[part], total[part], rows, group, block + 4 * part);
+        }
         for (int row = 0; row < rows; row++)
-            for (int part = 0; part < 4; part++) total[row][part] = vdupq_n_s32(0);
-        for (size_t at = 0; at < depth; at += 16)
-            dot_step_4(weight + 8 * at, x + at, groups * depth, rows, total);
-        for (int row = 0; row < rows; row++)
-            for (int part = 0; part < 4; part++)
-                y[row][part] =
-                    add_group_4(tile, y[row][part], total[row][part], row, group, 4 * part);
+            for (int part = 0; part < 2; part++)
+                vst1q_f32(tile->y + row * tile->y_stride + block + 4 * part, y[part][row]);
     }
-    for (int row = 0; row < rows; row++)
-        for (int part = 0; part < 4; part++)
-            vst1q_f32(tile->y + row * tile->y_stride + 4 * part, y[row][part]);
 }
 
 // A tile for every number of rows, so that each keeps its sums in registers.
@@ -276,8 +298,8 @@ MULTIPLY(dot_4, "arch=armv8.2-a+dotprod",
          ROWS(dot_tile_4, 1) ROWS(dot_tile_4, 2) ROWS(dot_tile_4, 3) ROWS(dot_tile_4, 4))
 
 static const Variant NEON[] = {{4, 16, 4, neon}, {4, 16, 4, neon_4}};
-static const Variant DOT[] = {{16, 4, 4, dot}, {16, 4, 4, dot_4}};
-static const Variant MATRIX[] = {{8, 8, 8, matrix}, {16, 4, 4, dot_4}};
+static const Variant DOT[] = {{16, 4, 4, dot}, {8, 4, 4, dot_4}};
+static const Variant MATRIX[] = {{8, 8, 8, matrix}, {8, 4, 4, dot_4}};
 
 // Linux, arch/arm64/include/uapi/asm/hwcap.h
 enum { CAP_ASIMDDP = 1 << 20 };  // of AT_HWCAP
@@ -289,9 +311,9 @@ const Variant *choose_variant(Bits bits) {
     return &NEON[bits];
 }
 
-int32_t sum(const int8_t *row, size_t count) {
+static int32_t sum(const int8_t *row, size_t count) {
     int32x4_t total = vdupq_n_s32(0);
-    for (size_t at = 0; at < count; at += 16)
+    for (size_t at = 0; at < count; at += DEPTH_STEP)
         total = vpadalq_s16(total, vpaddlq_s8(vld1q_s8(row + at)));
     return vaddvq_s32(total);
 }
@@ -299,8 +321,7 @@ int32_t sum(const int8_t *row, size_t count) {
 // The floor under a scale: a row of zeros has no range. edgellm/quantize/rows.py has the same.
 static const float SMALLEST_SCALE = 1e-30f;
 
-void quantize(const float *row, size_t count, size_t padded, int8_t *out, float *scale,
-                  int32_t *zero) {
+Range quantize(const float *row, size_t count, size_t padded, int8_t *out) {
     float32x4_t high = vdupq_n_f32(0), low = high, high2 = high, low2 = high;
     size_t at = 0;
     for (; at + 8 <= count; at += 8) {
@@ -316,9 +337,8 @@ void quantize(const float *row, size_t count, size_t padded, int8_t *out, float 
     float step = (top - bottom) * (1.0f / 255.0f);
     step = step > SMALLEST_SCALE ? step : SMALLEST_SCALE;
     const float inverse = 1.0f / step;
-    *scale = step;
-    *zero = -128 - vcvtns_s32_f32(bottom * inverse);
-    const int32x4_t shift = vdupq_n_s32(*zero);
+    const int32_t zero = -128 - vcvtns_s32_f32(bottom * inverse);
+    const int32x4_t shift = vdupq_n_s32(zero);
     for (at = 0; at + 16 <= count; at += 16) {
         int32x4_t whole[4];
         for (int part = 0; part < 4; part++) {
@@ -330,8 +350,9 @@ void quantize(const float *row, size_t count, size_t padded, int8_t *out, float 
         vst1q_s8(out + at, vqmovn_high_s16(vqmovn_s16(front), back));
     }
     for (; at < count; at++) {
-        const int32_t whole = vcvtns_s32_f32(row[at] * inverse) + *zero;
+        const int32_t whole = vcvtns_s32_f32(row[at] * inverse) + zero;
         out[at] = (int8_t)(whole < -128 ? -128 : whole > 127 ? 127 : whole);
     }
     memset(out + count, 0, padded - count);
+    return (Range){step, zero, sum(out, padded), 0};
 }
