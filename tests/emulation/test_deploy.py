@@ -13,7 +13,7 @@ PROVE = Path(__file__).parents[2] / "scripts/emulation/prove_deploy"
 
 def test_deploy_measures_with_counters_and_says_why_where_there_are_none(prepared):
     played = subprocess.run(
-        [sys.executable, PROVE, prepared / "int8-dynamic.edgellm", "counters", "no-pmu", "refused"],
+        [sys.executable, PROVE, prepared / "int8.edgellm", "counters", "no-pmu", "refused"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
