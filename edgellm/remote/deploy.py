@@ -236,7 +236,7 @@ def bring(
     start = time.monotonic()
     if mend:
         there.board.discard_damaged(bundle.manifest.digest, bundle.blobs)
-    sent = there.board.send(bundle.blobs, hold.ensure, progress)
+    sent = there.board.send(bundle.blobs, lambda: hold.ensure(patient=False), progress)
     digest = bundle.manifest.digest
     if mend or digest not in there.facts.bundles:
         there.board.assemble(digest, {blob.name: blob.sha256 for blob in bundle.blobs})

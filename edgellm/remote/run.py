@@ -108,14 +108,20 @@ class Hold:
                 self._session.status()
         self._stack.close()
 
-    def ensure(self) -> None:
+    def ensure(self, *, patient: bool = True) -> None:
         """Take the lock where it is not held.
+
+        Args:
+            patient: Try again where the board cannot be reached; else the caller does.
 
         Raises:
             RemoteError: Somebody else has it, or the board cannot be reached.
         """
         if self._session is None or not self._session.alive:
-            self._agent.board.connection.patiently(self._take)
+            if patient:
+                self._agent.board.connection.patiently(self._take)
+            else:
+                self._take()
 
     def _take(self) -> None:
         self._stack.close()
