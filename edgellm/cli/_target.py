@@ -199,7 +199,7 @@ def _describe(plan: "Plan | None", choosing: Choosing) -> list[str]:
             return []
         return [
             f"{target.id}: nothing was counted on {target.arch}; "
-            f"{choosing.base.method} of {choosing.base.bits} bits measured fastest there"
+            f"{choosing.base.method} of {choosing.base.bits} bits decoded fastest there"
         ]
     lines = [
         f"kernels for {target.id}, as counted on an emulated {plan.core}; millions of instructions "

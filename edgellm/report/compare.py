@@ -8,12 +8,20 @@ from typing import Literal
 from edgellm.errors import RegressionFound, UsageError
 from edgellm.records.metrics import Series, series_of, summarize
 from edgellm.records.report import Report
-from edgellm.records.samples import INSTRUCTIONS, CounterInfo, Unavailable
+from edgellm.records.samples import (
+    CYCLES,
+    INSTRUCTIONS,
+    REFERENCE_CYCLES,
+    CounterInfo,
+    Unavailable,
+)
 from edgellm.records.units import (
     COUNTER_LABELS,
     METRICS,
+    MILLISECONDS,
     QUALITY,
     STAGES,
+    TOKENS_PER_S,
     Metric,
     stage_metric,
 )
@@ -263,6 +271,8 @@ COUNTED = {
 } | {"decode_ipc": INSTRUCTIONS}
 """Metrics that come from a counter, and which."""
 
+TIMED = (MILLISECONDS, TOKENS_PER_S)
+
 OPTIONAL = {*COUNTED, "joules_per_token"}
 """Metrics that many machines do not give."""
 
@@ -286,6 +296,9 @@ def _unlike(metric: str, report: Report, reference: Report) -> str:
     info, first = _counter(report, metric), _counter(reference, metric)
     if info and first and info != first:
         return f"counted differently ({info.source} against {first.source})"
+    timed = METRICS[metric].unit in TIMED or COUNTED.get(metric) in (CYCLES, REFERENCE_CYCLES)
+    if timed and (report.environment.emulation or reference.environment.emulation):
+        return "an emulator's time is no machine's"
     here, there = report.bundle.quality, reference.bundle.quality
     unequal = [key for key in EVALUATION if here.get(key) != there.get(key)]
     if metric in QUALITY and unequal:

@@ -106,7 +106,7 @@ def test_an_x86_target_keeps_its_blocks_and_says_why(tiny_stage: Path, tmp_path:
 
     assert code == 0
     assert out.splitlines()[-1] == (
-        "intel-n100: nothing was counted on x86_64; blocks of 8 bits measured fastest there"
+        "intel-n100: nothing was counted on x86_64; blocks of 8 bits decoded fastest there"
     )
 
 

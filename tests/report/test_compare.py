@@ -280,3 +280,13 @@ def test_a_run_beside_which_others_worked_shows_no_difference(make_report):
         (row,) = [row for row in comparison.rows if row.metric == "decode_ns"]
         assert row.changes[0].verdict == verdict
         assert row.changes[0].ratio == pytest.approx(2)
+
+
+def test_an_emulators_time_is_compared_with_nothing(make_report):
+    slow = make_report(times(40))
+    emulated = dataclasses.replace(slow.environment, emulation="QEMU virt machine")
+    comparison = compared(make_report(), dataclasses.replace(slow, environment=emulated))
+
+    for name in ("prefill_ns", "decode_tokens_per_s"):
+        assert "emulator" in row(comparison, name).changes[0].why
+    assert row(comparison, "bundle_bytes").changes[0].why is None
