@@ -115,7 +115,8 @@ def _limits(noise: Mapping[str, tuple[float, ...]]) -> dict[str, Limits]:
 def keep_activations(graph: ir.Model) -> ir.Model | None:
     """Return the graph with no activation rounded by MatMulNBits; None where none is."""
     changed = graph.clone()
-    nodes = [node for node in changed.graph if node.attributes.get_int(ACCURACY, 0)]
+    bodies = [changed.graph, *(function.graph for function in changed.functions.values())]
+    nodes = [n for body in bodies for n in body if n.attributes.get_int(ACCURACY, 0)]
     for node in nodes:
         node.attributes[ACCURACY] = ir.AttrInt64(ACCURACY, 0)
     return changed if nodes else None

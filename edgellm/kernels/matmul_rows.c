@@ -27,9 +27,9 @@ typedef struct {
     Bits bits;
     size_t panel_bytes;
     uint8_t *weight;  // panel by panel
-    int32_t *sums;    // (panels, groups, PANEL), padded to whole panels
+    int32_t *sums;    // (panels, groups, PANEL), padded to whole panels; none of 4 bits
     int32_t *zeros;   // as the sums; none of 8 bits
-    float *scales;    // (panels, PANEL); as the sums of 4 bits
+    float *scales;    // (panels, PANEL), or with 4 bits as the zeros
 } Kernel;
 
 typedef struct {
@@ -123,12 +123,7 @@ static void pack_4(Kernel *kernel, const uint8_t *weight, const float *scales, c
     for (size_t output = 0; output < kernel->outputs; output++)
         for (size_t group = 0; group < groups; group++) {
             const size_t place = (output / PANEL * groups + group) * PANEL + output % PANEL;
-            const uint8_t *from = weight + (output * groups + group) * depth / 2;
-            const int32_t zero = nibble(zeros + output * ((groups + 1) / 2), group);
-            int32_t sum = -(int32_t)depth * zero;
-            for (size_t index = 0; index < depth; index++) sum += nibble(from, index);
-            kernel->sums[place] = sum;
-            kernel->zeros[place] = zero;
+            kernel->zeros[place] = nibble(zeros + output * ((groups + 1) / 2), group);
             kernel->scales[place] = scales[output * groups + group];
         }
 }
@@ -149,7 +144,7 @@ static Kernel *reserve_kernel(const OrtApi *api, const int64_t *shape, size_t ra
     const size_t places = kernel->panels * PANEL * kernel->groups;
     const size_t scales = bits == BITS_4 ? places : kernel->panels * PANEL;
     kernel->weight = reserve(kernel->panels * kernel->panel_bytes);
-    kernel->sums = reserve(places * sizeof *kernel->sums);
+    kernel->sums = reserve(bits == BITS_8 ? places * sizeof *kernel->sums : 1);
     kernel->zeros = reserve(bits == BITS_4 ? places * sizeof *kernel->zeros : 1);
     kernel->scales = reserve(scales * sizeof *kernel->scales);
     if (kernel->weight && kernel->sums && kernel->zeros && kernel->scales) return kernel;
@@ -199,7 +194,8 @@ static void quantize_some(void *given, size_t task) {
     const size_t end = least((task + 1) * call->share, call->rows * call->kernel->groups);
     for (size_t at = task * call->share; at < end; at++)
         call->ranges[at] =
-            quantize(call->x + at * inputs, inputs, depth, call->quantized + at * depth);
+            quantize(call->x + at * inputs, inputs, depth, call->kernel->bits,
+                     call->quantized + at * depth);
 }
 
 static void multiply_tile(const Call *call, size_t panel, size_t row, int rows) {

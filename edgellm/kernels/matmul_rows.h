@@ -18,16 +18,17 @@ typedef struct {
     int32_t unused;
 } Range;
 
-// Some rows times one panel. A group's product is
-//   (x w - x.zero sums - zeros x.sum) * x.scale * scales
-// where the last term and factor are of weights of 4 bits; those of 8 have one scale per output.
+// Some rows times one panel. Of weights of 8 bits the product is
+//   scales * sum over groups of (x w - x.zero sums) * x.scale
+// and of those of 4 bits, whose groups have zero points and scales, and whose rows have no zero point,
+//   sum over groups of (x w - zeros x.sum) * x.scale * scales
 typedef struct {
     const void *panel;
     const int8_t *x;         // the first row; each is groups * depth bytes
     const Range *ranges;     // (rows, groups)
     size_t groups, depth;    // depth: inputs of a group
-    const int32_t *sums;     // (groups, PANEL): of the weights, less their zero points
-    const int32_t *zeros;    // (groups, PANEL)
+    const int32_t *sums;     // (groups, PANEL): of the weights of 8 bits
+    const int32_t *zeros;    // (groups, PANEL): of those of 4
     const float *scales;     // (PANEL), or (groups, PANEL)
     float *y;                // (rows, PANEL), rows that lie `y_stride` floats apart
     size_t y_stride;
@@ -51,6 +52,7 @@ typedef enum { BITS_8, BITS_4 } Bits;
 // The fastest variant that this core can run.
 const Variant *choose_variant(Bits bits);
 
-// Quantize `count` floats to -128..127, with the range that holds them and 0, and fill up to
-// `padded`, a multiple of DEPTH_STEP, with zeros.
-Range quantize(const float *row, size_t count, size_t padded, int8_t *out);
+// Quantize `count` floats and fill up to `padded`, a multiple of DEPTH_STEP, with zeros: for weights of
+// 8 bits to -128..127, with the range that holds them and 0, as edgellm/quantize/operators.py does; for
+// those of 4 to -127..127 around 0, as MatMulNBits does with int8 activations.
+Range quantize(const float *row, size_t count, size_t padded, Bits bits, int8_t *out);

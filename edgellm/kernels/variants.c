@@ -1,6 +1,7 @@
 // NEON, dot product and matrix product instructions: the same numbers, since all is integer.
 
 #include <arm_neon.h>
+#include <math.h>
 #include <string.h>
 #include <sys/auxv.h>
 
@@ -30,12 +31,11 @@ static inline __attribute__((always_inline)) float32x4_t add_group(
 static inline __attribute__((always_inline)) void add_groups_4(
     const Tile *tile, float32x4_t y[], const int32x4_t sums[], int rows, size_t group, int output) {
     const size_t place = group * PANEL + output;
-    const int32x4_t weights = vld1q_s32(tile->sums + place), zeros = vld1q_s32(tile->zeros + place);
+    const int32x4_t zeros = vld1q_s32(tile->zeros + place);
     const float32x4_t scales = vld1q_f32(tile->scales + place);
     for (int row = 0; row < rows; row++) {
         const int32x4_t range = load_range(tile, row, group);
-        int32x4_t whole = vmlsq_laneq_s32(sums[row], weights, range, 1);
-        whole = vmlsq_laneq_s32(whole, zeros, range, 2);
+        const int32x4_t whole = vmlsq_laneq_s32(sums[row], zeros, range, 2);
         const float32x4_t real = vmulq_f32(vcvtq_f32_s32(whole), scales);
         y[row] = vfmaq_laneq_f32(y[row], real, vreinterpretq_f32_s32(range), 0);
     }
@@ -321,7 +321,7 @@ static int32_t sum(const int8_t *row, size_t count) {
 // The floor under a scale: a row of zeros has no range. edgellm/quantize/rows.py has the same.
 static const float SMALLEST_SCALE = 1e-30f;
 
-Range quantize(const float *row, size_t count, size_t padded, int8_t *out) {
+Range quantize(const float *row, size_t count, size_t padded, Bits bits, int8_t *out) {
     float32x4_t high = vdupq_n_f32(0), low = high, high2 = high, low2 = high;
     size_t at = 0;
     for (; at + 8 <= count; at += 8) {
@@ -335,9 +335,10 @@ Range quantize(const float *row, size_t count, size_t padded, int8_t *out) {
         bottom = row[at] < bottom ? row[at] : bottom;
     }
     float step = (top - bottom) * (1.0f / 255.0f);
-    step = step > SMALLEST_SCALE ? step : SMALLEST_SCALE;
+    if (bits == BITS_4) step = fmaxf(top, -bottom) / 127.0f;
+    step = fmaxf(step, SMALLEST_SCALE);
     const float inverse = 1.0f / step;
-    const int32_t zero = -128 - vcvtns_s32_f32(bottom * inverse);
+    const int32_t zero = bits == BITS_4 ? 0 : -128 - vcvtns_s32_f32(bottom * inverse);
     const int32x4_t shift = vdupq_n_s32(zero);
     for (at = 0; at + 16 <= count; at += 16) {
         int32x4_t whole[4];

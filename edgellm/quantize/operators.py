@@ -3,8 +3,8 @@
 A node such as ``edgellm::MatMulRows`` stands for a whole product with quantized activations. The
 model carries its meaning as a function of known operators, so any onnxruntime runs it; where the
 library of ``edgellm/kernels`` is registered, its kernel takes the function's place. With 8 bits it
-gives the same numbers; with 4 it rounds activations otherwise than MatMulNBits, whose own kernels
-differ from core to core.
+gives the same numbers, to the bit; with 4 it rounds activations as MatMulNBits does where that
+rounds them to int8.
 """
 
 from collections.abc import Callable, Mapping
