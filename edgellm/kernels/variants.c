@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 
-#include "matmul_rows.h"
+#include "kernels.h"
 
 #define TILE(feature) static inline __attribute__((always_inline, target(feature))) void
 // An array that a loop indexes stays in memory; unrolled, in registers.

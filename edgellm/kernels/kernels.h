@@ -1,4 +1,4 @@
-// Products of int8 rows with int8 weights in panels; see matmul_rows.c for the operator.
+// Products of int8 rows with weights of 8 or 4 bits in panels; operators.c calls them.
 #pragma once
 
 #include <stddef.h>

@@ -1,16 +1,18 @@
-// The operators edgellm::MatMulRows and edgellm::MatMulRowGroups, and the library's entry.
+// The operators edgellm::MatMulRows, MatMulRowGroups and MatMulBlocks, and the library's entry. What each
+// is in standard operators stands in edgellm/quantize/operators.py.
 //
-// x (..., inputs) float, weight (outputs, groups, inputs / groups) int8, sums (groups, outputs) int32:
-// those of the weights, scales (outputs) float -> y (..., outputs) float. Every row of x is quantized
-// to int8, each group of its inputs with a range of its own. The products of a group are integers;
-// (q w - zero sums) * scale is summed over the groups, then multiplied by scales: as the standard
-// operators of edgellm/quantize/rows.py do it. Without groups, MatMulRows, that dimension is left out.
+// x (..., inputs) float -> y (..., outputs) float. Every row of x is quantized to int8, each group of its
+// inputs with a range of its own; the products of a group are integers. The weights are
+//
+// - of MatMulRows and MatMulRowGroups: weight (outputs, inputs) or (outputs, groups, inputs / groups)
+//   int8; sums (outputs) or (groups, outputs) int32, those of the weights; scales (outputs) float
+// - of MatMulBlocks, as MatMulNBits has them: weight (outputs, groups, inputs / groups / 2) uint8, two
+//   weights in a byte; scales (outputs, groups) float; zero points (outputs, groups / 2) uint8
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "matmul_rows.h"
+#include "kernels.h"
 #include "onnxruntime.h"
 
 enum { INPUT_X, INPUT_WEIGHT, INPUT_SUMS, INPUT_SCALES, INPUTS };
@@ -39,7 +41,7 @@ typedef struct {
     size_t rows;
     int8_t *quantized;  // (rows, groups, depth)
     Range *ranges;      // (rows, groups)
-    size_t share;  // rows, or panels, of one task
+    size_t share;       // rows, or panels, of one task
 } Call;
 
 #define TRY(call)                         \
@@ -96,7 +98,8 @@ static void pack(Kernel *kernel, const int8_t *weight, const int32_t *sums) {
             for (size_t at = 0; at < kernel->depth; at += together)
                 for (size_t output = first; output < first + lanes; output++, out += together)
                     if (output < kernel->outputs && at < kernel->inputs)
-                        memcpy(out, weight + (output * kernel->groups + group) * kernel->inputs + at,
+                        memcpy(out,
+                               weight + (output * kernel->groups + group) * kernel->inputs + at,
                                least(together, kernel->inputs - at));
     for (size_t output = 0; output < kernel->outputs; output++)
         for (size_t group = 0; group < kernel->groups; group++)
@@ -105,9 +108,12 @@ static void pack(Kernel *kernel, const int8_t *weight, const int32_t *sums) {
 }
 
 // Weights of 4 bits lie two in a byte, the first low; so do their zero points.
-static uint8_t nibble(const uint8_t *data, size_t index) { return data[index / 2] >> index % 2 * 4 & 15; }
+static uint8_t nibble(const uint8_t *data, size_t index) {
+    return data[index / 2] >> index % 2 * 4 & 15;
+}
 
-static void pack_4(Kernel *kernel, const uint8_t *weight, const float *scales, const uint8_t *zeros) {
+static void pack_4(Kernel *kernel, const uint8_t *weight, const float *scales,
+                   const uint8_t *zeros) {
     const size_t lanes = kernel->variant->lanes, together = kernel->variant->together;
     const size_t groups = kernel->groups, depth = kernel->depth;
     uint8_t *out = kernel->weight;
@@ -161,10 +167,10 @@ static OrtStatus *create(const OrtApi *api, const OrtKernelInfo *info, Bits bits
     size_t rank;
     TRY(dimensions(api, values[INPUT_WEIGHT], shape, &rank));
     if (rank != 3 && !(rank == 2 && bits == BITS_8))
-        return api->create_status(ORT_FAIL, "MatMulRows: the weight has another number of dimensions");
+        return api->create_status(ORT_FAIL, "MatMulRows: the weight has other dimensions");
     if (bits == BITS_4) shape[2] *= 2;
     if (bits == BITS_4 && shape[2] != 32 && shape[2] != 64 && shape[2] != 128)
-        return api->create_status(ORT_FAIL, "MatMulBlocks: blocks are not of 32, 64 or 128 weights");
+        return api->create_status(ORT_FAIL, "MatMulBlocks: blocks of other than 32, 64 or 128");
     Kernel *kernel = reserve_kernel(api, shape, rank, bits);
     if (!kernel) return api->create_status(ORT_FAIL, "MatMulRows: out of memory");
     if (bits == BITS_4) {
@@ -193,9 +199,8 @@ static void quantize_some(void *given, size_t task) {
     const size_t inputs = call->kernel->inputs, depth = call->kernel->depth;
     const size_t end = least((task + 1) * call->share, call->rows * call->kernel->groups);
     for (size_t at = task * call->share; at < end; at++)
-        call->ranges[at] =
-            quantize(call->x + at * inputs, inputs, depth, call->kernel->bits,
-                     call->quantized + at * depth);
+        call->ranges[at] = quantize(call->x + at * inputs, inputs, depth, call->kernel->bits,
+                                    call->quantized + at * depth);
 }
 
 static void multiply_tile(const Call *call, size_t panel, size_t row, int rows) {
@@ -251,7 +256,7 @@ static OrtStatus *compute(void *made, OrtKernelContext *context) {
     TRY(api->get_input(context, INPUT_X, &x));
     TRY(dimensions(api, x, shape, &rank));
     if (rank == 0 || shape[rank - 1] != (int64_t)(kernel->groups * kernel->inputs))
-        return api->create_status(ORT_FAIL, "MatMulRows: the rows have another length than the weight");
+        return api->create_status(ORT_FAIL, "MatMulRows: rows and weight differ in length");
     for (size_t axis = 0; axis + 1 < rank; axis++) call.rows *= (size_t)shape[axis];
     shape[rank - 1] = (int64_t)kernel->outputs;
     TRY(api->get_output(context, 0, shape, rank, &y));
@@ -278,7 +283,9 @@ static const char *blocks_name(const OrtCustomOp *op) { return (void)op, "MatMul
 static const char *provider(const OrtCustomOp *op) { return (void)op, "CPUExecutionProvider"; }
 static size_t input_count(const OrtCustomOp *op) { return (void)op, INPUTS; }
 static size_t output_count(const OrtCustomOp *op) { return (void)op, 1; }
-static int output_type(const OrtCustomOp *op, size_t index) { return (void)op, (void)index, ORT_FLOAT; }
+static int output_type(const OrtCustomOp *op, size_t index) {
+    return (void)op, (void)index, ORT_FLOAT;
+}
 static int none(const OrtCustomOp *op, size_t index) { return (void)op, (void)index, 0; }
 static int zero(const OrtCustomOp *op) { return (void)op, 0; }
 static int input_type(const OrtCustomOp *op, size_t index) {
