@@ -1,5 +1,6 @@
 """Programs on emulated cores; scripts/check_emulation makes what they need."""
 
+import functools
 import json
 import os
 import shlex
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PROVE_DEPLOY = ROOT / "scripts/emulation/prove_deploy"
+SETTINGS = ("counters", "no-pmu", "refused")
 EMULATED_PYTHON = ROOT / "scripts/emulation/python3"
 FORMS = {
     "cortex-a53": "int8",
@@ -96,14 +99,28 @@ def prepared():
 
 
 @pytest.fixture(scope="session")
-def journeys(prepared, tmp_path_factory):
-    """Start every core's journey, as many at once as this machine has cores."""
+def pool():
+    """Run as much at once as this machine has cores."""
+    with ThreadPoolExecutor(os.cpu_count()) as executor:
+        yield executor
+
+
+@pytest.fixture(scope="session")
+def deployment(prepared, pool):
+    """Deploy to an emulated board; begun first, since it takes longest."""
+    command = [sys.executable, PROVE_DEPLOY, prepared / "int8.edgellm", *SETTINGS]
+    run = functools.partial(subprocess.run, stderr=subprocess.STDOUT, text=True, check=False)
+    return pool.submit(run, command, stdout=subprocess.PIPE)
+
+
+@pytest.fixture(scope="session")
+def journeys(prepared, pool, deployment, tmp_path_factory):
+    """Start every core's journey."""
     homes = tmp_path_factory.mktemp("homes")
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield {
-            core: pool.submit(journey, core, prepared / f"{form}.edgellm", homes / core)
-            for core, form in FORMS.items()
-        }
+    return {
+        core: pool.submit(journey, core, prepared / f"{form}.edgellm", homes / core)
+        for core, form in FORMS.items()
+    }
 
 
 @pytest.fixture(params=FORMS)
