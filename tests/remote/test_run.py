@@ -174,7 +174,7 @@ def test_ctrl_c_leaves_no_process_on_the_board(machine, bundle, tmp_path, number
     assert until(lambda: benching(machine))
     time.sleep(1)
     process.send_signal(number)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=120)
     assert until(lambda: machine.running() == [])
     if number != signal.SIGKILL:
         assert process.returncode == 130
