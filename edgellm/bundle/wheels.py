@@ -5,7 +5,6 @@ kept, so that a second bundle needs no network.
 """
 
 import importlib.util
-import os
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgellm.errors import EdgellmError, UsageError
+from edgellm.export.named import cache_folder
 from edgellm.records.folder import file_sha256
 from edgellm.records.manifest import WHEELS_FOLDER
 from edgellm.records.progress import Progress, silent
@@ -67,8 +67,7 @@ def choose(target: Target) -> tuple[Wheel, ...]:
 
 def cache() -> Path:
     """Return the folder where fetched wheels are kept."""
-    given = os.environ.get("XDG_CACHE_HOME")
-    return (Path(given) if given else Path.home() / ".cache") / "edgellm" / WHEELS_FOLDER
+    return cache_folder() / WHEELS_FOLDER
 
 
 def fetch(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from edgellm.evaluate.guard import Attempt, Limits
     from edgellm.quantize.choose import Plan, Workload
     from edgellm.quantize.scheme import Scheme
+    from edgellm.records.quality import Quality
     from edgellm.records.target import Target
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -60,6 +61,19 @@ class Choosing:
     workload: "Workload"
     guard: bool
     limits: tuple[float | None, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What became of it.
+
+    Attributes:
+        lines: What was chosen, and why, for people.
+        quality: Against the folder that was quantized, as in prefill; None where it was not asked.
+    """
+
+    lines: list[str]
+    quality: "Quality | None"
 
 
 def read_choice(
@@ -108,9 +122,8 @@ def quantize_chosen(
     make: Callable[["Scheme", Path], object],
     told: Progress,
     *,
-    reference: Path | None = None,
     force: bool = False,
-) -> list[str]:
+) -> Chosen:
     """Quantize ``stage``, choose where there is a target, and keep the limits.
 
     Args:
@@ -119,11 +132,7 @@ def quantize_chosen(
         choosing: How.
         make: Writes a stage folder by a scheme, over one that is there.
         told: Told about the work.
-        reference: What the result is measured against; ``stage`` where None.
         force: Replace ``output``.
-
-    Returns:
-        What was chosen, and why, in lines for people.
     """
     from edgellm.evaluate.guard import Verdict, examine, first_within
     from edgellm.records.folder import claim_output
@@ -133,11 +142,11 @@ def quantize_chosen(
     if not choosing.guard:
         plan = next(candidates)
         make(_scheme(choosing, plan), output)
-        return _describe(plan, choosing)
+        return Chosen(_describe(plan, choosing), None)
 
     def judge(plan: "Plan | None", made: Path) -> Verdict:
         limits = _limits(_scheme(choosing, plan), choosing.limits)
-        return examine(made, reference or stage, limits, progress=told)
+        return examine(made, stage, limits, progress=told)
 
     tried = first_within(
         candidates,
@@ -146,7 +155,9 @@ def quantize_chosen(
         output,
         force=force,
     )
-    return [*_describe(tried[-1].candidate, choosing), *_verdicts(tried)]
+    kept = tried[-1]
+    lines = [*_describe(kept.candidate, choosing), *_verdicts(tried)]
+    return Chosen(lines, kept.verdict.prefill)
 
 
 def _candidates(stage: Path, choosing: Choosing) -> Iterator["Plan | None"]:

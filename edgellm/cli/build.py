@@ -8,7 +8,7 @@ import click
 
 from edgellm.cli._board import describe_wheels, fit_option, target_option, wheels_option
 from edgellm.cli._common import emit, handle_errors, json_option, output_option, progress
-from edgellm.cli._target import Choosing, guard_options, quantize_chosen, read_choice
+from edgellm.cli._target import Choosing, Chosen, guard_options, quantize_chosen, read_choice
 from edgellm.records.progress import Progress
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def command(
       edgellm build smollm2-135m-instruct -o smol.edgellm --target raspberry-pi-4b-4gb
     """
     from edgellm.bundle.build import Board, build_bundle
+    from edgellm.evaluate.guard import measure
     from edgellm.export.pipeline import export_model
     from edgellm.records.folder import claim_output
     from edgellm.targets import load
@@ -89,14 +90,20 @@ def command(
     ):
         exported = Path(scratch) / "exported"
         export_model(model, exported, progress=told)
-        small, said = _compress(exported, choosing, (layers, ffn, calibration), told)
-        quality = _quality(small, exported, told) if evaluate else None
+        small, chosen = _compress(exported, choosing, (layers, ffn, calibration), told)
+        quality = None
+        if evaluate:  # the limits were measured against what was quantized, which may be pruned
+            known = None if layers or ffn else chosen.quality
+            quality = known or measure(small, exported, progress=told)[0]
         built = build_bundle(
             small, output, board=board, quality=quality, force=force, progress=told
         )
     size = sum(entry.bytes for entry in built.manifest.files)
     name = choosing.base.name
-    lines = [f"{output}: {built.manifest.model.name}, {name}, {size / 2**20:.1f} MiB", *said]
+    lines = [
+        f"{output}: {built.manifest.model.name}, {name}, {size / 2**20:.1f} MiB",
+        *chosen.lines,
+    ]
     lines += describe_wheels(built.manifest)
     if quality is not None:
         lines.append(_cost(quality))
@@ -107,7 +114,7 @@ def command(
 
 def _compress(
     exported: Path, choosing: Choosing, pruning: tuple[int, float, Path | None], told: Progress
-) -> tuple[Path, list[str]]:
+) -> tuple[Path, Chosen]:
     from edgellm.prune.pipeline import prune_stage
     from edgellm.prune.pruning import Request
     from edgellm.quantize.pipeline import quantize_stage
@@ -124,18 +131,6 @@ def _compress(
 
     small = exported.with_name("quantized")
     return small, quantize_chosen(source, small, choosing, make, told)
-
-
-def _quality(small: Path, exported: Path, told: Progress) -> "Quality":
-    from edgellm.evaluate.quality import CONTEXT_TOKENS, Method, evaluate
-    from edgellm.evaluate.subject import open_subject
-    from edgellm.evaluate.text import load_text
-
-    subject, reference = open_subject(small, told), open_subject(exported, told)
-    context = min(CONTEXT_TOKENS, subject.model.kv.max_context)
-    method = Method(context, context // 2, "prefill", None)
-    text = load_text(None, [subject.provenance, reference.provenance])
-    return evaluate(subject, text, method, reference, progress=told)
 
 
 def _cost(quality: "Quality") -> str:

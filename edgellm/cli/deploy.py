@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgellm.cli._board import fit_option
 from edgellm.cli._common import column_names, emit, handle_errors, json_option, progress
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Row:
     "--bench-options", metavar="TEXT", help='Options of that bench, such as "--quick --threads 4".'
 )
 @click.option("--context", type=int, help="Tokens that must fit in its memory, in the bench, too.")
-@click.option("--no-fit-check", is_flag=True, help="Go on where the board seems too small for it.")
+@fit_option
 @click.option("--no-selftest", is_flag=True, help="Do not replay the golden tokens there.")
 @click.option("--wait", is_flag=True, help="Wait where somebody else uses the board.")
 @click.option(
@@ -102,17 +103,14 @@ def command(
             return _row(name, outcome, reports[name], quiet=as_json)
 
         outcomes = several.on_all(found, work, lambda line: click.echo(line, err=True))
-    rows, code = [], 0
-    for host, outcome in zip(found, outcomes, strict=True):
-        if isinstance(outcome, EdgellmError):
-            click.echo(f"edgellm: {outcome}", err=True)
-            code = code or outcome.exit_code
-            rows.append(Row(host.name, str(outcome)))
-        else:
-            rows.append(outcome)
+    failures = [outcome for outcome in outcomes if isinstance(outcome, EdgellmError)]
+    for failure in failures:
+        click.echo(f"edgellm: {failure}", err=True)
     if as_json:
+        pairs = zip(found, outcomes, strict=True)
+        rows = [o if isinstance(o, Row) else Row(host.name, str(o)) for host, o in pairs]
         emit(True, rows, "")
-    sys.exit(code)
+    sys.exit(failures[0].exit_code if failures else 0)
 
 
 def _reports(bundle: Path, names: list[str], output: Path | None) -> dict[str, Path]:

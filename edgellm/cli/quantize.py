@@ -82,8 +82,8 @@ def command(
                     Q8_0 file are carried over exactly, those of Q4_0 by int4
       int4          blocks of 4 bits with zero points, head 8 bits; errors make up
                     for each other on calibration text (GPTQ)
-      int8-dynamic  one scale per output, activations quantized per token; for
-                    cores without dot-product instructions
+      int8-dynamic  one scale per output, activations quantized per token and
+                    group of inputs; on Arm by kernels of our own
       fp16          float16 in the file, float32 in memory
       fp32          unchanged
 
@@ -106,20 +106,24 @@ def command(
     )
     with progress() as told:
 
-        def make(chosen: "Scheme", place: Path) -> None:
+        def make(taken: "Scheme", place: Path) -> None:
             quantize_stage(
                 stage,
                 place,
-                chosen,
+                taken,
                 calibrate=not no_calibration,
                 calibration=calibration,
                 force=True,
                 progress=told,
             )
 
-        said = quantize_chosen(stage, output, choosing, make, told, force=force)
+        chosen = quantize_chosen(stage, output, choosing, make, told, force=force)
     record = open_stage(output, check=False).record
-    emit(as_json, record, "\n".join([describe(output, record.provenance[-1].measured), *said]))
+    emit(
+        as_json,
+        record,
+        "\n".join([describe(output, record.provenance[-1].measured), *chosen.lines]),
+    )
 
 
 def describe(output: Path, measured: Mapping[str, Any]) -> str:

@@ -5,8 +5,8 @@ Kernels differ between the two, and so may what they lose. Both take the whole t
 of it, rounding alone moves perplexity by a percent.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -16,7 +16,7 @@ from edgellm.evaluate.subject import open_subject
 from edgellm.evaluate.text import load_text
 from edgellm.records.folder import whole
 from edgellm.records.progress import Progress, silent
-from edgellm.records.quality import Quality
+from edgellm.records.quality import Feeding, Quality
 
 T = TypeVar("T")
 
@@ -86,10 +86,32 @@ def _growth(quality: Quality) -> float:
     return quality.perplexity / quality.reference_perplexity - 1
 
 
+def measure(
+    stage: Path,
+    reference: Path,
+    feedings: Sequence[Feeding] = ("prefill",),
+    *,
+    progress: Progress = silent,
+) -> list[Quality]:
+    """Measure a stage folder against one in float, on the text that ships.
+
+    Args:
+        stage: The folder.
+        reference: The one in float.
+        feedings: How the text goes through; each gives a result.
+        progress: Told about the measurement.
+    """
+    subject, other = open_subject(stage, progress), open_subject(reference, progress)
+    text = load_text(None, [subject.provenance, other.provenance])
+    context = min(CONTEXT_TOKENS, subject.model.kv.max_context)
+    methods = [Method(context, context // 2, f, float_reference=True) for f in feedings]
+    return [evaluate(subject, text, method, other, progress=progress) for method in methods]
+
+
 def examine(
     stage: Path, reference: Path, limits: Limits, *, progress: Progress = silent
 ) -> Verdict:
-    """Measure a stage folder against the one in float that it was made from.
+    """Measure a stage folder against the one in float that it was made from, in both ways.
 
     Args:
         stage: The quantized one.
@@ -97,13 +119,8 @@ def examine(
         limits: What it may lose.
         progress: Told about the measurement.
     """
-    subject, other = open_subject(stage, progress), open_subject(reference, progress)
-    text = load_text(None, [subject.provenance, other.provenance])
-    context = min(CONTEXT_TOKENS, subject.model.kv.max_context)
-    prefill = Method(context, context // 2, float_reference=True)
-    decode = replace(prefill, feeding="token-by-token")
-    found = [evaluate(subject, text, m, other, progress=progress) for m in (prefill, decode)]
-    return Verdict(limits, *found)
+    both: tuple[Feeding, ...] = ("prefill", "token-by-token")
+    return Verdict(limits, *measure(stage, reference, both, progress=progress))
 
 
 def first_within(

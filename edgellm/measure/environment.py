@@ -12,7 +12,7 @@ from edgellm.measure import sysfs, throttle, vcgencmd
 from edgellm.measure.emulation import emulation
 from edgellm.measure.events import processors
 from edgellm.measure.memory import fields
-from edgellm.measure.reference import cpuinfo
+from edgellm.measure.reference import cpu_features, cpuinfo
 from edgellm.records.machine import CpuTime, Environment, FrequencyPolicy, MachineState
 from edgellm.records.samples import Unavailable
 
@@ -196,7 +196,7 @@ def _core_models(root: Path) -> dict[str, int]:
 
 
 def _features(facts: Mapping[str, str]) -> tuple[str, ...]:
-    named = {*facts.get("flags", "").split(), *facts.get("features", "").split()}
+    named = cpu_features(facts)
     return tuple(feature for feature in FEATURES if feature in named)
 
 

@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 
 from edgellm.measure.memory import fields
-from edgellm.measure.reference import cpuinfo
+from edgellm.measure.reference import cpu_features, cpuinfo
 from edgellm.records.fit import BoardFacts
 
 
@@ -19,7 +19,6 @@ def board_facts(place: Path, root: Path = Path("/")) -> BoardFacts:
         root: Where ``proc`` is; for tests.
     """
     memory = fields(root / "proc/meminfo")
-    said = cpuinfo(root)
     while not place.exists():
         place = place.parent
     return BoardFacts(
@@ -27,7 +26,7 @@ def board_facts(place: Path, root: Path = Path("/")) -> BoardFacts:
         bits=8 * struct.calcsize("P"),
         python=platform.python_version(),
         glibc=_glibc(),
-        features=(*said.get("flags", "").split(), *said.get("features", "").split()),
+        features=cpu_features(cpuinfo(root)),
         memory_bytes=memory.get("MemTotal"),
         memory_available_bytes=memory.get("MemAvailable"),
         disk_free_bytes=shutil.disk_usage(place).free,

@@ -4,7 +4,7 @@ import platform
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from edgellm.measure.reference import cpuinfo
+from edgellm.measure.reference import cpu_features, cpuinfo
 
 LEVELS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "aarch64": {"i8mm": ("i8mm",), "dotprod": ("asimddp",)},
@@ -31,6 +31,4 @@ def isa_name(machine: str, features: Collection[str]) -> str:
 
 def this_isa(root: Path = Path("/")) -> str:
     """Return the name of this processor's arithmetic; ``root`` is where ``proc`` is."""
-    said = cpuinfo(root)
-    features = {*said.get("flags", "").split(), *said.get("features", "").split()}
-    return isa_name(platform.machine(), features)
+    return isa_name(platform.machine(), cpu_features(cpuinfo(root)))

@@ -6,7 +6,7 @@ counter itself is not read, because that takes machine code; its rate is what th
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +99,11 @@ def cpuinfo(root: Path) -> dict[str, str]:
         if colon:
             facts.setdefault(key.strip().lower(), value.strip())
     return facts
+
+
+def cpu_features(said: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what :func:`cpuinfo` calls flags on x86-64 and features on Arm."""
+    return (*said.get("flags", "").split(), *said.get("features", "").split())
 
 
 class ReferenceCounter:

@@ -14,7 +14,7 @@ from edgellm.errors import UnsupportedModel
 from edgellm.quantize import floats, rows, weight_only
 from edgellm.quantize.blocks import Blocks
 from edgellm.quantize.matmuls import WeightMatMul, other_matmuls, weight_matmuls
-from edgellm.quantize.operators import OPERATORS, ROWS
+from edgellm.quantize.operators import OPERATORS
 from edgellm.quantize.rewrite import drop_unused_initializers
 from edgellm.quantize.scheme import Kernel, Scheme
 from edgellm.records import stages
@@ -27,13 +27,11 @@ class Quantized:
 
     Attributes:
         name: Its node.
-        operator: What it became.
         error: Root mean square of the change of its weights over that of the weights.
         exact: Whether the weights are unchanged, as those of a GGUF file with the same blocks.
     """
 
     name: str
-    operator: str
     error: float
     exact: bool
 
@@ -132,14 +130,12 @@ def _quantize_one(
         blocks = ready or weight_only.round_matmul(matmul, scheme, kernel.bits)
         weight_only.store_matmul(graph, matmul, blocks)
         after = blocks.dequantize()
-        operator = "MatMulNBits"
     else:
         after = rows.quantize_matmul(graph, matmul)
-        operator = ROWS
     change = float(np.square(after - before, dtype=np.float32).mean(dtype=np.float64))
     size = float(np.square(before).mean(dtype=np.float64))
     error = math.sqrt(change / size) if size else 0.0
-    return Quantized(matmul.name, operator, error, exact=change == 0)
+    return Quantized(matmul.name, error, exact=change == 0)
 
 
 def _refuse_quantized(graph: ir.Graph) -> None:

@@ -1,13 +1,13 @@
 """The matrix products of a graph that a scheme may change."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgellm.quantize.rewrite import absorb
+from edgellm.quantize.rewrite import absorb, become, insert
 from edgellm.records import stages
 
 OPERATORS = ("MatMul", "FusedMatMul", "Gemm")
@@ -72,6 +72,21 @@ class WeightMatMul:
         data = None if users[0].inputs[1] is None else users[0].inputs[1].const_value
         is_bias = data is not None and len(data.shape) == 1
         return absorb(graph, users[0]) if is_bias else None
+
+    def become(
+        self,
+        graph: ir.Graph,
+        operator: str,
+        inputs: Sequence[ir.Value | None],
+        attributes: Mapping[str, int],
+    ) -> None:
+        """Turn the node into an operator that takes no bias, and its bias into an Add."""
+        bias = self.take_bias(graph)
+        if bias is None:
+            become(self.node, operator, inputs, attributes)
+        else:
+            product = insert(graph, self.node, operator, "product", inputs, attributes)
+            become(self.node, "Add", [product, bias], {})
 
 
 def constant(value: ir.Value) -> NDArray[np.float32]:

@@ -54,12 +54,7 @@ def quantize_matmul(graph: ir.Graph, matmul: WeightMatMul) -> NDArray[np.float32
         add_initializer(graph, f"{name}.rows.sums", sums if groups > 1 else sums[0]),
         add_initializer(graph, f"{name}.rows.scales", scales),
     ]
-    bias = matmul.take_bias(graph)
-    if bias is None:
-        become(matmul.node, operator, inputs, {})
-    else:
-        product = insert(graph, matmul.node, operator, "product", inputs)
-        become(matmul.node, "Add", [product, bias], {})
+    matmul.become(graph, operator, inputs, {})
     return data.astype(np.float32) * scales[:, None]
 
 

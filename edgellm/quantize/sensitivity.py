@@ -1,8 +1,9 @@
 """How much of a model's residual stream each matmul spoils when it is computed in int8 rows.
 
-Activations in int8 rows share one scale per token. Most matmuls lose a hundredth of their output by
-that, some several: those whose input holds a few channels much larger than all others. What such a
-loss does to the model depends on how much its output weighs in the residual stream.
+Activations in int8 rows share a scale with the rest of their group of inputs. Most matmuls lose a
+hundredth of their output by that, some several: those whose input holds a few channels much larger
+than all others. What such a loss does to the model depends on how much its output weighs in the
+residual stream.
 """
 
 import numpy as np

@@ -49,14 +49,10 @@ def store_matmul(graph: ir.Graph, matmul: WeightMatMul, blocks: Blocks) -> None:
         *add_blocks(graph, str(matmul.weight.name), blocks),
     ]
     sizes = {"N": len(blocks.scales), "K": blocks.columns, "block_size": blocks.group_size}
-    bias = matmul.take_bias(graph)
     if _has_kernel(blocks):
-        if bias is None:
-            become(matmul.node, BLOCKS, inputs, sizes)
-        else:
-            product = insert(graph, matmul.node, BLOCKS, "product", inputs, sizes)
-            become(matmul.node, "Add", [product, bias], {})
+        matmul.become(graph, BLOCKS, inputs, sizes)
         return
+    bias = matmul.take_bias(graph)
     if bias is not None:
         inputs += [None] * (5 - len(inputs)) + [bias]
     more = {"bits": blocks.bits, "accuracy_level": INT8_ACTIVATIONS}

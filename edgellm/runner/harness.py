@@ -27,7 +27,7 @@ from edgellm.records.units import STAGES, Stage
 from edgellm.runner import bench_prompt, load, pages
 from edgellm.runner.generate import LanguageModel
 from edgellm.runner.plan import Pace, Plan, until_precise
-from edgellm.runner.requirements import OPERATORS
+from edgellm.runner.requirements import OPERATORS, OURS
 from edgellm.runner.sampling import GREEDY, Sampler
 
 VERSIONS = {  # what decides speed beside the bundle
@@ -165,7 +165,7 @@ def _memory(
 
 def _kernels(bundle: OpenedBundle) -> Mapping[str, str]:
     """Return whose kernels run the operators of ours, where the graph has any."""
-    if f"{OPERATORS}edgellm" not in bundle.manifest.requires:
+    if OPERATORS + OURS not in bundle.manifest.requires:
         return {}
     return {"kernels": __version__ if bundle.kernels else "onnxruntime's alone"}
 

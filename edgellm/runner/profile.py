@@ -21,6 +21,7 @@ from edgellm.runner.load import Bundle
 from edgellm.runner.onnx_proto import GRAPH_NODE, MODEL_GRAPH, NODE_DOMAIN, NODE_NAME, NODE_TYPE
 from edgellm.runner.plan import Plan
 from edgellm.runner.protobuf import fields
+from edgellm.runner.requirements import OURS
 from edgellm.runner.session import PREFILL_CHUNK_TOKENS
 
 PREFILLS, STEPS = 3, 16  # enough for shares; a profile keeps every node of every call
@@ -30,7 +31,6 @@ STAGE = re.compile(rf"(?:layers\.\d+\.)?({'|'.join(stages.KINDS)})\b")
 # Where an operator of ours is a function, onnxruntime names what it puts in its place by the
 # function, and from the second time on by a count over all functions.
 INLINED = re.compile(r"(_inlfunc_[A-Za-z]+(?:_token_\d+)?)_")
-OURS = b"edgellm"
 OTHER = "other"  # what onnxruntime put in by itself
 MICROSECOND_NS = 1000
 
@@ -91,7 +91,7 @@ def _inlined(model: bytes) -> dict[str, str]:
     again = 0
     for number, _, node in fields(graph):
         texts = {n: text for n, _, text in fields(node)} if number == GRAPH_NODE else {}
-        if texts.get(NODE_DOMAIN) != OURS:
+        if texts.get(NODE_DOMAIN) != OURS.encode():
             continue
         place = f"_inlfunc_{texts[NODE_TYPE].decode()}"
         if place in names:

@@ -19,7 +19,8 @@ REQUIRES: Mapping[str, str] = {
     "tokenizers": ">=0.22,<0.24",
 }
 OPERATORS = "operators:"  # and a domain: the version of its operator set
-DOMAINS = ("ai.onnx", "com.microsoft", "edgellm")
+OURS = "edgellm"  # the domain of operators that edgellm/kernels has
+DOMAINS = ("ai.onnx", "com.microsoft", OURS)
 
 _COMPARISONS: Mapping[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
     ">=": operator.ge,
